@@ -44,6 +44,8 @@ pub struct Backup<S = Sidecar> {
     pub way: WayState,
     /// Who signed the sidecar.
     pub signature: SignatureStatus,
+    /// Whether it says that it was made later than the store, by its own clock, had it.
+    pub dated_ahead: bool,
     /// SHA-256 of the sidecar as stored, where backups are signed.
     pub digest: Option<[u8; 32]>,
 }
@@ -506,7 +508,7 @@ impl Catalog {
     ) -> Option<&ListedBackup> {
         let ahead = Utc::now() + TimeDelta::minutes(5);
         let mut all = self.of(source).filter(|backup| counts(backup));
-        all.find(|backup| backup.sidecar.started_at <= ahead)
+        all.find(|backup| backup.sidecar.started_at <= ahead && !backup.dated_ahead)
             .or_else(|| self.of(source).find(|backup| counts(backup)))
     }
 

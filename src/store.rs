@@ -93,10 +93,19 @@ pub struct Properties {
 pub struct Listing {
     /// The names of its objects, in no order.
     pub objects: Vec<String>,
-    /// Their sizes in bytes, by their names, where the medium's list tells them.
-    pub sizes: HashMap<String, u64>,
+    /// What the medium's list tells of them, by their names.
+    pub facts: HashMap<String, ObjectFacts>,
     /// The ids of backups that are being written or retired, or were when their run was killed.
     pub unfinished: Vec<String>,
+}
+
+/// What a list tells of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// Bytes.
+    pub size: u64,
+    /// When it was written, by a clock that nobody who writes can set.
+    pub written: Option<DateTime<Utc>>,
 }
 
 /// A place that holds backups.

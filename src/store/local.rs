@@ -250,7 +250,7 @@ impl Store for LocalStore {
         let (objects, unfinished) = sorted_out(self.directory(source).all_names()?);
         Ok(Listing {
             objects,
-            sizes: HashMap::new(),
+            facts: HashMap::new(),
             unfinished,
         })
     }

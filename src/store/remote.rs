@@ -33,9 +33,9 @@ mod sftp;
 mod sweep;
 
 use super::{
-    Access, DeletePermission, Draft, Listing, Location, ObjectLock, Objects, Properties,
-    RemovalLimit, Retirement, Store, StoreSettings, already_there, free_id, ignore_missing,
-    must_be_new, names,
+    Access, DeletePermission, Draft, Listing, Location, ObjectFacts, ObjectLock, Objects,
+    Properties, RemovalLimit, Retirement, Store, StoreSettings, already_there, free_id,
+    ignore_missing, must_be_new, names,
 };
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
@@ -249,7 +249,7 @@ impl RemoteStore {
             }
             found.retain(|object| !meaningless.contains(&object.key));
         }
-        Ok(sorted_out(found))
+        Ok(sorted_out(found, self.medium.tells_time()))
     }
 
     /// Creates a small object of a source; that it is there already, with the same bytes, is
@@ -290,7 +290,8 @@ fn is_surely_missing(medium: &dyn Medium, key: &str) -> Result<bool> {
 
 /// Sorts what was found into objects and the ids of what is not finished. Of a backup with a
 /// tombstone the sidecar is not listed, and of one that is only reserved nothing is.
-fn sorted_out(found: Vec<FoundObject>) -> Listing {
+/// The times of the list count where they are the service's own.
+fn sorted_out(found: Vec<FoundObject>, tells_time: bool) -> Listing {
     let (mut retired, mut reserved) = (HashSet::new(), HashSet::new());
     let mut unfinished = BTreeSet::new();
     let mut objects = Vec::new();
@@ -313,15 +314,19 @@ fn sorted_out(found: Vec<FoundObject>) -> Listing {
             reserved.remove(id);
         }
     }
+    let facts_of = |object: &FoundObject| ObjectFacts {
+        size: object.size,
+        written: object.modified.filter(|_| tells_time),
+    };
     let is_listed = |object: &FoundObject| {
         let id = names::id_of(&object.key);
         !retired.contains(&object.key) && !id.is_some_and(|id| reserved.contains(id))
     };
     objects.retain(is_listed);
     Listing {
-        sizes: objects
+        facts: objects
             .iter()
-            .map(|object| (object.key.clone(), object.size))
+            .map(|object| (object.key.clone(), facts_of(object)))
             .collect(),
         objects: objects.into_iter().map(|object| object.key).collect(),
         unfinished: unfinished.into_iter().collect(),

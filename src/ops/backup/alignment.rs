@@ -52,6 +52,15 @@ impl DumpLayout {
         }
     }
 
+    /// How many of so many threads decode the base. Rows come one after the other from a server, so
+    /// that one thread is fast enough, and each further one would take its memory.
+    pub fn decoding_threads(&self, threads: usize) -> usize {
+        match self {
+            DumpLayout::Pages(_) => threads,
+            DumpLayout::Rows { .. } => 1,
+        }
+    }
+
     /// The alignment; `reopen` opens the content of the base once more.
     pub fn alignment(&self, reopen: ReopenBase) -> Alignment {
         match self {

@@ -45,6 +45,7 @@ pub struct DeltaBase {
 impl DeltaBase {
     /// Opens its content. What goes wrong with it is noted.
     pub fn open(&self, threads: usize) -> Result<BaseContent> {
+        let threads = self.layout.decoding_threads(threads);
         open_content(&self.way, threads, &self.has_failed)
     }
 
@@ -161,6 +162,7 @@ fn may_be_base(backup: &ListedBackup, format: DumpFormat, now: DateTime<Utc>) ->
         && !backup.is_encrypted()
         && backup.sidecar.label != PRE_RESTORE
         && backup.sidecar.started_at <= now
+        && !backup.dated_ahead
         && (backup.sidecar.dump.as_ref()).is_some_and(|dump| dump.format == format.as_str())
 }
 

@@ -324,6 +324,7 @@ pub(super) fn decide(
         .map(|entry| Candidate {
             id: entry.id.clone(),
             at: time_of(&entry.id),
+            dated_ahead: false,
             label: names::split_id(&entry.id)
                 .map_or(String::new(), |(_, label, _)| label.to_owned()),
             size_bytes: 0,
@@ -412,6 +413,7 @@ fn candidate(backup: &ListedBackup) -> Candidate {
             at.checked_add_signed(TimeDelta::microseconds(number.into()))
                 .unwrap_or(at)
         },
+        dated_ahead: backup.dated_ahead,
         label: backup.sidecar.label.to_string(),
         size_bytes: backup.presence.bytes(),
         standing,

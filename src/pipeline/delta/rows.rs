@@ -34,7 +34,7 @@ pub struct RowOptions {
     /// Creates what finds the sections of a stream from its first byte on.
     pub finder: Box<dyn Fn() -> Box<dyn SectionFinder> + Send>,
     /// The names of the base's sections, as far as they are known. A section that is further away
-    /// than 16 MiB is looked for only if its name is here, or the base itself has told it.
+    /// than 8 MiB is looked for only if its name is here, or the base itself has told it.
     pub base_names: HashSet<Vec<u8>>,
     /// The fewest bytes of a line; an end of a line before them belongs to it. Rows that have their
     /// length before them need that, as it may contain such a byte.

@@ -101,6 +101,11 @@ pub trait Medium: Send + Sync {
     /// Free bytes, where the medium can tell.
     fn free_space(&self) -> Result<Option<u64>>;
 
+    /// Whether the times of its lists are of its own clock, and nobody who writes can set them.
+    fn tells_time(&self) -> bool {
+        false
+    }
+
     /// How many objects are best read at once.
     fn parallelism(&self) -> usize;
 

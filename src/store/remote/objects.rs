@@ -426,6 +426,10 @@ impl Medium for ObjectMedium {
         Ok(None)
     }
 
+    fn tells_time(&self) -> bool {
+        true
+    }
+
     fn parallelism(&self) -> usize {
         32
     }

@@ -108,6 +108,11 @@ pub trait LyingServer: Sized + Sync {
     /// `[stores.NAME]` of a directory `prefix`, with or without the liar.
     fn settings(&self, name: &str, prefix: &str, is_honest: bool) -> String;
 
+    /// What the configuration says beside its sources and stores.
+    fn more_settings(&self) -> String {
+        String::new()
+    }
+
     /// The directory in which the server keeps everything.
     fn root(&self) -> PathBuf;
 
@@ -156,7 +161,8 @@ impl<S: LyingServer> Stage<S> {
         let config = |is_honest: bool, more: &str| {
             let other = server.settings("other", "web2", is_honest);
             let far = server.settings("far", "web1", is_honest);
-            format!("[backup]\ncompression = 'zstd'\n{source}{other}{far}{more}")
+            let tables = format!("{source}{}{other}{far}{more}", server.more_settings());
+            format!("[backup]\ncompression = 'zstd'\n{tables}")
         };
         let read_back = config(false, "verify_upload = 'read'\n");
         for (name, text) in [

@@ -4,12 +4,13 @@ use super::super::stretch::{BaseStream, Stretch};
 use super::sections::{SectionFinder, SectionQueue, SectionStart};
 use std::io::{self, Read};
 
-/// The bytes of the base that are looked at for a line, at most.
-pub const FAR: usize = 16 << 20;
+/// The bytes of the base that are looked at for a line, at most. Twice as many would be half of all
+/// the memory that a backup takes.
+pub const FAR: usize = 8 << 20;
 /// The bytes of the base that are there for comparing, at least.
 const NEAR: usize = 1 << 20;
-/// The bytes behind the position that are let go at once.
-const SPENT: usize = 8 << 20;
+/// The most bytes that are kept behind the position.
+const SPENT: usize = FAR / 2;
 /// The longest line. What is longer counts as several.
 pub const MAX_LINE: usize = 64 << 10;
 /// The lines of the base that are compared before the index is asked.
@@ -19,7 +20,7 @@ const TELLING: usize = 16;
 /// What is further away, in bytes, must be proven by more than two lines: a table may have a few
 /// rows twice, and all between them would be left behind.
 const FAR_JUMP: u64 = 64 << 10;
-/// The number of places in the index: lines of 32 bytes in all that is looked at.
+/// The number of places in the index: lines of 16 bytes in all that is looked at.
 const INDEX_BITS: u32 = 19;
 
 /// The base from its position on, as far as it was read.
@@ -142,7 +143,8 @@ impl BaseAhead {
             return Ok(());
         }
         let spent = (self.position - self.start) as usize;
-        if spent >= SPENT {
+        // So each byte is moved twice at most, on the average.
+        if spent >= NEAR && spent >= self.bytes().len() / 2 {
             self.bytes.drain(..spent);
             self.start = self.position;
         }
