@@ -39,6 +39,7 @@ pub mod roles;
 pub mod rows;
 pub mod scan;
 mod script;
+pub mod sections;
 pub mod server;
 mod shapes;
 pub mod source;

@@ -1,5 +1,6 @@
 //! Backups: a run over its sources, each with its own story, and one summary.
 
+mod alignment;
 mod attempt;
 mod base;
 mod forecast;

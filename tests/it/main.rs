@@ -6,6 +6,7 @@ mod commands;
 mod copies;
 mod damage;
 mod delta;
+mod delta_postgres;
 mod doctor;
 mod encryption;
 mod export;

@@ -6,6 +6,10 @@
 //! chunks that are preceded by their lengths. A stream that can't be rewound has no positions in
 //! its table of contents, so each block carries the number of its entry.
 
+mod sections;
+
+pub use sections::ArchiveSections;
+
 use super::names::QualifiedName;
 use crate::error::Error;
 use memchr::memchr_iter;
@@ -49,13 +53,21 @@ type CountResult<T> = std::result::Result<T, CountFailure>;
 pub fn count_rows(archive: &mut dyn Read) -> CountResult<Vec<(QualifiedName, u64)>> {
     let mut reader = ArchiveReader {
         input: ArchiveWindow::new(archive),
-        int_size: 0,
-        offset_size: 0,
-        minor: 0,
+        shape: ArchiveShape::default(),
     };
     reader.read_header()?;
     let tables = reader.read_table_of_contents()?;
     reader.count_data(&tables)
+}
+
+/// The bytes of an archive from a position on.
+trait ArchiveInput {
+    /// Returns what is in memory, at least `wanted` bytes of it. Fewer are returned only at the end
+    /// of the archive.
+    fn fill(&mut self, wanted: usize) -> CountResult<&[u8]>;
+
+    /// Goes forward by `count` bytes, which are in memory.
+    fn consume(&mut self, count: usize);
 }
 
 /// The part of the archive that is in memory. `pg_dump` writes a chunk for each row, so the work
@@ -82,9 +94,10 @@ impl<'a> ArchiveWindow<'a> {
     fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
+}
 
-    /// Reads until `wanted` bytes are there, at most the window's length. Fewer are returned only
-    /// at the end of the archive.
+impl ArchiveInput for ArchiveWindow<'_> {
+    /// Reads until `wanted` bytes are there, at most the window's length.
     fn fill(&mut self, wanted: usize) -> CountResult<&[u8]> {
         if self.end - self.start < wanted {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -101,17 +114,42 @@ impl<'a> ArchiveWindow<'a> {
         }
         Ok(self.bytes())
     }
+
+    fn consume(&mut self, count: usize) {
+        self.start += count;
+    }
 }
 
-struct ArchiveReader<'a> {
-    input: ArchiveWindow<'a>,
+/// How an archive writes what it consists of.
+#[derive(Debug, Clone, Copy, Default)]
+struct ArchiveShape {
     /// Bytes of an integer without its sign.
     int_size: usize,
     offset_size: u64,
     minor: u8,
 }
 
-impl ArchiveReader<'_> {
+/// An entry of the table of contents.
+struct ArchiveEntry {
+    number: i64,
+    kind: String,
+    schema: String,
+    tag: String,
+}
+
+impl ArchiveEntry {
+    /// The table whose rows it stands for.
+    fn table(self) -> Option<QualifiedName> {
+        (self.kind == "TABLE DATA").then(|| QualifiedName::new(self.schema, self.tag))
+    }
+}
+
+struct ArchiveReader<I> {
+    input: I,
+    shape: ArchiveShape,
+}
+
+impl<I: ArchiveInput> ArchiveReader<I> {
     fn read_header(&mut self) -> CountResult<()> {
         for expected in b"PGDMP" {
             if self.read_byte()? != *expected {
@@ -122,10 +160,12 @@ impl ArchiveReader<'_> {
         if major != 1 || !KNOWN_VERSIONS.contains(&minor) {
             return Err(not_understood(&format!("its format is {major}.{minor}")));
         }
-        self.minor = minor;
-        self.int_size = usize::from(self.read_byte()?);
-        self.offset_size = u64::from(self.read_byte()?);
-        if !(1..=8).contains(&self.int_size) || self.read_byte()? != FORMAT_CUSTOM {
+        self.shape = ArchiveShape {
+            int_size: usize::from(self.read_byte()?),
+            offset_size: u64::from(self.read_byte()?),
+            minor,
+        };
+        if !(1..=8).contains(&self.shape.int_size) || self.read_byte()? != FORMAT_CUSTOM {
             return Err(not_understood(
                 "its header is not that of the custom format",
             ));
@@ -151,36 +191,42 @@ impl ArchiveReader<'_> {
         let count = self.read_integer()?;
         let mut tables = HashMap::new();
         for _ in 0..count {
-            let number = self.read_integer()?;
-            let _has_data = self.read_integer()?;
-            // The catalog and the object's number in it.
-            self.skip_text()?;
-            self.skip_text()?;
-            let tag = self.read_name()?;
-            let kind = self.read_name()?;
-            let _section = self.read_integer()?;
-            // The statements that create it, drop it and copy into it.
-            (0..3).try_for_each(|_| self.skip_text())?;
-            let schema = self.read_name()?;
-            // The tablespace and the access method.
-            self.skip_text()?;
-            self.skip_text()?;
-            if self.minor >= NAMES_RELATION_KIND {
-                self.read_integer()?;
-            }
-            // The owner, and whether rows once had object identifiers.
-            self.skip_text()?;
-            self.skip_text()?;
-            while self.skip_text_or_end()? {}
-            self.skip(1 + self.offset_size)?;
-            if kind.as_deref() == Some("TABLE DATA") {
-                tables.insert(
-                    number,
-                    QualifiedName::new(schema.unwrap_or_default(), tag.unwrap_or_default()),
-                );
-            }
+            let entry = self.read_entry()?;
+            let number = entry.number;
+            tables.extend(entry.table().map(|table| (number, table)));
         }
         Ok(tables)
+    }
+
+    fn read_entry(&mut self) -> CountResult<ArchiveEntry> {
+        let number = self.read_integer()?;
+        let _has_data = self.read_integer()?;
+        // The catalog and the object's number in it.
+        self.skip_text()?;
+        self.skip_text()?;
+        let tag = self.read_name()?;
+        let kind = self.read_name()?;
+        let _section = self.read_integer()?;
+        // The statements that create it, drop it and copy into it.
+        (0..3).try_for_each(|_| self.skip_text())?;
+        let schema = self.read_name()?;
+        // The tablespace and the access method.
+        self.skip_text()?;
+        self.skip_text()?;
+        if self.shape.minor >= NAMES_RELATION_KIND {
+            self.read_integer()?;
+        }
+        // The owner, and whether rows once had object identifiers.
+        self.skip_text()?;
+        self.skip_text()?;
+        while self.skip_text_or_end()? {}
+        self.skip(1 + self.shape.offset_size)?;
+        Ok(ArchiveEntry {
+            number,
+            kind: kind.unwrap_or_default(),
+            schema: schema.unwrap_or_default(),
+            tag: tag.unwrap_or_default(),
+        })
     }
 
     fn count_data(
@@ -232,7 +278,7 @@ impl ArchiveReader<'_> {
                 tail.extend_from_slice(&part[part.len().saturating_sub(TAIL)..]);
                 tail.drain(..tail.len().saturating_sub(TAIL));
                 let length = part.len();
-                self.input.start += length;
+                self.input.consume(length);
                 left -= length as u64;
             }
         }
@@ -252,7 +298,7 @@ impl ArchiveReader<'_> {
     /// Consumes the next byte, if there is one.
     fn read_next_byte(&mut self) -> CountResult<Option<u8>> {
         let byte = self.input.fill(1)?.first().copied();
-        self.input.start += usize::from(byte.is_some());
+        self.input.consume(usize::from(byte.is_some()));
         Ok(byte)
     }
 
@@ -262,7 +308,7 @@ impl ArchiveReader<'_> {
 
     /// An integer: its sign, then its bytes, the lowest first.
     fn read_integer(&mut self) -> CountResult<i64> {
-        let length = 1 + self.int_size;
+        let length = 1 + self.shape.int_size;
         let Some((sign, digits)) = self
             .input
             .fill(length)?
@@ -276,7 +322,7 @@ impl ArchiveReader<'_> {
             .rev()
             .fold(0u64, |value, byte| value << 8 | u64::from(*byte));
         let negative = *sign != 0;
-        self.input.start += length;
+        self.input.consume(length);
         let value =
             i64::try_from(value).map_err(|_| not_understood("a number in it is too large"))?;
         Ok(if negative { -value } else { value })
@@ -320,7 +366,7 @@ impl ArchiveReader<'_> {
     fn skip(&mut self, mut length: u64) -> CountResult<()> {
         while length > 0 {
             let here = self.peek(length)?.len();
-            self.input.start += here;
+            self.input.consume(here);
             length -= here as u64;
         }
         Ok(())

@@ -17,6 +17,9 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
+/// What a manifest calls a table whose rows are not in the dump.
+pub const WITHOUT_ROWS: &str = "table without its data";
+
 /// How many blocks may wait to be counted; more would only cost memory.
 const WAITING_BLOCKS: usize = 8;
 
@@ -168,22 +171,14 @@ pub fn build_inventory(
                 table.name
             )),
             None if table.of_extension => {}
-            None if table.data_is_left_out(on_standby) => listed.push(list_table(
-                &table.name,
-                "table without its data",
-                Some(0),
-                false,
-            )),
+            None if table.data_is_left_out(on_standby) => {
+                listed.push(list_table(&table.name, WITHOUT_ROWS, Some(0), false))
+            }
             None => {
                 let lacking = format!("pg_dump left out the rows of {}", table.name);
                 contents.lacks.get_or_insert_with(|| lacking.clone());
                 contents.warnings.push(lacking);
-                listed.push(list_table(
-                    &table.name,
-                    "table without its data",
-                    Some(0),
-                    false,
-                ));
+                listed.push(list_table(&table.name, WITHOUT_ROWS, Some(0), false));
             }
         }
     }

@@ -13,6 +13,9 @@
 mod copy;
 mod input;
 mod quotes;
+mod sections;
+
+pub use sections::ScriptSections;
 
 use super::names::QualifiedName;
 use crate::error::Result;

@@ -13,7 +13,7 @@ mod preflight;
 use super::connect::PostgresSession;
 use super::conninfo::ConnInfo;
 use super::lock_watcher::LockWatcher;
-use super::programs::Program;
+use super::programs::{PostgresVersion, Program};
 use super::tables::{self, ListedTable, LockOutcome, TableSelection};
 use super::{ConnectionSpec, PgFormat, ProgramSearch, explain_error, facts};
 use crate::engine::{Database, Dumped, Manifest, Source};
@@ -125,6 +125,11 @@ impl PostgresSource {
     /// Facts of the database.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// The version of the program that will write the dump.
+    pub fn program_version(&self) -> &PostgresVersion {
+        &self.dump.version
     }
 
     /// Lists the databases of the server in the order of their names, without PostgreSQL's own

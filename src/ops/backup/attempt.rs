@@ -389,7 +389,7 @@ impl<'a> BackupAttempt<'a> {
             file,
             dump: sidecar.dump.as_ref(),
             decoding: self.encrypted(plan.encoding.clone()).decoding(),
-            way: plan.base.as_ref().map(|base| &base.way),
+            way: plan.base.as_ref().map(|base| &*base.way),
             format: plan.format,
             producer: Some(&sidecar.producer),
             manifest: sidecar.manifest.as_ref(),

@@ -4,19 +4,21 @@
 //! anything speaks against a delta. One that turns out large, as after a VACUUM, is finished, and
 //! the next one is a full.
 
+use super::alignment::{DumpLayout, can_be_delta};
 use super::attempt::RunContext;
 use crate::catalog::{Catalog, ListedBackup};
 use crate::config::BackupSettings;
 use crate::encryption::DecryptionKey;
-use crate::engine::{Check, CheckFinding, CheckStatus};
+use crate::engine::{Check, CheckFinding, CheckStatus, DumpFormat};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::failpoint::lowered;
 use crate::ops::content::{BackupWay, WayCare};
+use crate::ops::engines::Engine;
 use crate::ops::events::add_event;
 use crate::ops::run::now;
 use crate::ops::way::find_way;
 use crate::pipeline::delta::Alignment;
-use crate::plan::{SourceKind, SourcePlan};
+use crate::plan::SourcePlan;
 use crate::retention::{PRE_RESTORE, choose_base, is_full_due};
 use crate::sidecar::{Base, Change, DeltaPosition, Level, Verification};
 use crate::units::Span;
@@ -35,22 +37,16 @@ pub struct DeltaBase {
     /// Where the new delta stands; its own bytes are not on the way yet.
     position: DeltaPosition,
     /// The base, and what that is built on.
-    pub way: BackupWay,
-    page_size: usize,
+    pub way: Arc<BackupWay>,
+    layout: DumpLayout,
     has_failed: Arc<AtomicBool>,
 }
 
 impl DeltaBase {
     /// Opens its content. What goes wrong with it is noted.
     pub fn open(&self, threads: usize) -> Result<BaseContent> {
-        let inner = self
-            .way
-            .open_base(threads)
-            .inspect_err(|_| self.note_failure())?;
-        Ok(BaseContent {
-            inner,
-            has_failed: Arc::clone(&self.has_failed),
-        })
+        let threads = self.layout.decoding_threads(threads);
+        open_content(&self.way, threads, &self.has_failed)
     }
 
     /// Notes that a delta against it came to nothing: the run then makes a full.
@@ -65,7 +61,11 @@ impl DeltaBase {
 
     /// How content and base are laid side by side.
     pub fn alignment(&self) -> Alignment {
-        Alignment::Pages(self.page_size)
+        let (way, has_failed) = (Arc::clone(&self.way), Arc::clone(&self.has_failed));
+        self.layout.alignment(Box::new(move || {
+            let content = open_content(&way, 1, &has_failed)?;
+            Ok(Box::new(content))
+        }))
     }
 
     /// Where a delta of so many bytes stands.
@@ -75,6 +75,20 @@ impl DeltaBase {
             ..self.position.clone()
         }
     }
+}
+
+/// Opens the content of the base that this way is that of.
+fn open_content(
+    way: &BackupWay,
+    threads: usize,
+    has_failed: &Arc<AtomicBool>,
+) -> Result<BaseContent> {
+    let opened = way.open_base(threads);
+    let inner = opened.inspect_err(|_| has_failed.store(true, Ordering::SeqCst))?;
+    Ok(BaseContent {
+        inner,
+        has_failed: Arc::clone(has_failed),
+    })
 }
 
 /// The content of a base while a delta is made of it.
@@ -95,18 +109,18 @@ impl Read for BaseContent {
     }
 }
 
-/// Chooses the base for a backup of this estimated size; `None` where it is to be a full.
+/// Chooses the base for a backup of what `engine` reads; `None` where it is to be a full.
 pub fn choose_delta_base(
     source: &SourcePlan,
-    estimate: u64,
+    engine: &Engine,
     catalog: &Catalog,
     context: RunContext<'_>,
 ) -> Result<Option<DeltaBase>> {
-    if !may_be_delta(source, estimate, context) {
+    if !may_be_delta(source, engine.estimate(), context) {
         return Ok(None);
     }
     let usable: Vec<&ListedBackup> = (catalog.of(&source.name))
-        .filter(|backup| may_be_base(backup, now()))
+        .filter(|backup| may_be_base(backup, source.kind.format(), now()))
         .collect();
     let Some(tree) = DeltaTree::of_newest(&usable) else {
         return Ok(None);
@@ -129,14 +143,13 @@ pub fn choose_delta_base(
     else {
         return Ok(None);
     };
-    delta_base(chosen, &tree, number, context)
+    delta_base(chosen, &tree, number, (source, engine), context)
 }
 
 /// Whether a delta can be made at all.
 fn may_be_delta(source: &SourcePlan, estimate: u64, context: RunContext<'_>) -> bool {
-    let is_sqlite = matches!(source.kind, SourceKind::Sqlite { .. });
     source.settings.incremental
-        && is_sqlite
+        && can_be_delta(source.kind.format())
         && !context.run.full
         && estimate >= lowered("DBBACKUP_TEST_DELTA_SIZE", SMALLEST)
         // Without a key the base could not be read, and from another machine it would be fetched.
@@ -144,13 +157,13 @@ fn may_be_delta(source: &SourcePlan, estimate: u64, context: RunContext<'_>) -> 
         && context.store.local_path().is_some()
 }
 
-fn may_be_base(backup: &ListedBackup, now: DateTime<Utc>) -> bool {
+fn may_be_base(backup: &ListedBackup, format: DumpFormat, now: DateTime<Utc>) -> bool {
     backup.good()
         && !backup.is_encrypted()
         && backup.sidecar.label != PRE_RESTORE
         && backup.sidecar.started_at <= now
         && !backup.dated_ahead
-        && (backup.sidecar.dump.as_ref()).is_some_and(|dump| dump.format == "sqlite3")
+        && (backup.sidecar.dump.as_ref()).is_some_and(|dump| dump.format == format.as_str())
 }
 
 /// The newest full, and what is built on it.
@@ -197,14 +210,12 @@ fn delta_base(
     chosen: &ListedBackup,
     tree: &DeltaTree<'_>,
     number: u64,
+    (source, engine): (&SourcePlan, &Engine),
     context: RunContext<'_>,
 ) -> Result<Option<DeltaBase>> {
     let sidecar = chosen.whole(context.store)?.sidecar;
-    let page_size = sidecar
-        .database
-        .as_ref()
-        .and_then(|database| database.page_size);
-    let (Some(dump), Some(page_size)) = (&sidecar.dump, page_size) else {
+    let layout = DumpLayout::of_source(engine, source.kind.format(), &sidecar);
+    let (Some(dump), Some(layout)) = (&sidecar.dump, layout) else {
         return Ok(None);
     };
     let base = Base {
@@ -224,8 +235,8 @@ fn delta_base(
     Ok(Some(DeltaBase {
         base,
         position,
-        way,
-        page_size: page_size as usize,
+        way: Arc::new(way),
+        layout,
         has_failed: Arc::default(),
     }))
 }

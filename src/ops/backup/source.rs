@@ -266,7 +266,7 @@ fn prepare(
         &context.run.host,
         context.observer,
     )?;
-    plan.base = choose_delta_base(source, engine.estimate(), &catalog, context)?;
+    plan.base = choose_delta_base(source, &engine, &catalog, context)?;
     check_space(plan, &engine, &catalog, store)?;
     Ok(engine)
 }

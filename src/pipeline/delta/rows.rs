@@ -3,7 +3,7 @@
 //! Content and base are compared byte by byte as long as they are equal. At a difference the next
 //! line of the content is looked for a few lines further in the base, where a row was removed, and
 //! then in an index of all that is read ahead, where many were. Else it is new. Where much is new,
-//! the rest of the section is searched for landmarks. The position in the base only goes forward: a
+//! the rest of the section is searched for landmarks. The end of a section ends a line. The position in the base only goes forward: a
 //! dump keeps the order of its rows but for one in ten thousands.
 
 mod ahead;
@@ -14,25 +14,31 @@ use super::alike::common_prefix;
 use super::format::MAX_WINDOW;
 use super::stretch::{BaseStream, Stretch};
 use super::window::{WindowBuilder, WindowSink, fits_segment};
-use ahead::{BaseAhead, MAX_LINE, first_line, hash_line};
+use ahead::{BaseAhead, MAX_LINE, first_line, hash_line, last_line_end};
 use landmarks::Landmarks;
 use sections::{SectionFinder, SectionQueue, SectionStart};
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 
-/// The content that is looked at at once, in bytes. It has room for two lines.
-const BATCH: usize = 4 * MAX_LINE;
-/// The lines of the base that are compared before the index is asked.
-const NEXT_LINES: usize = 8;
-/// The new bytes in a row after which landmarks are looked for.
+/// The lines of the content that are looked at at once.
+const LINES: usize = 4;
+/// The content that is looked at at once, in bytes. It has room for so many lines.
+const BATCH: usize = LINES * MAX_LINE;
+/// The new bytes, with next to no others between them, after which landmarks are looked for.
 const MUCH: usize = 4 << 20;
+/// So many new bytes are made up for by one that was copied.
+const MADE_UP: usize = 8;
 
 /// What is known of the lines beside their bytes.
 pub struct RowOptions {
     /// Creates what finds the sections of a stream from its first byte on.
     pub finder: Box<dyn Fn() -> Box<dyn SectionFinder> + Send>,
-    /// The names of the base's sections, in its order, as far as they are known. A section that is
-    /// further away than 16 MiB is looked for only if its name is here.
-    pub base_names: Vec<Vec<u8>>,
+    /// The names of the base's sections, as far as they are known. A section that is further away
+    /// than 8 MiB is looked for only if its name is here, or the base itself has told it.
+    pub base_names: HashSet<Vec<u8>>,
+    /// The fewest bytes of a line; an end of a line before them belongs to it. Rows that have their
+    /// length before them need that, as it may contain such a byte.
+    pub shortest_line: usize,
     /// Opens the whole base once more, from its first byte on. It is called where many lines in a
     /// row are not found, which may be because as many were removed.
     pub reopen_base: Option<ReopenBase>,
@@ -45,16 +51,16 @@ pub type ReopenBase = Box<dyn FnMut() -> io::Result<Box<dyn Read + Send>> + Send
 pub struct RowAligner {
     base: BaseAhead,
     content: Content,
-    /// The names of the sections of the base that are still to come.
-    base_names: Vec<Vec<u8>>,
-    /// The name of the section that the position in the base is in.
-    base_name: Option<Vec<u8>>,
+    /// The section that the position in the base is in.
+    base_section: Option<SectionStart>,
     /// Whether the base has no section of the content's present name.
     is_new_section: bool,
     /// The new bytes since the last that were copied.
     new_bytes: usize,
     /// Those of the section of the base, once they were read.
     landmarks: Option<Landmarks>,
+    /// The bytes that were read of the base for landmarks.
+    reread: u64,
     stretch: Stretch,
     options: RowOptions,
     window: Vec<u8>,
@@ -73,12 +79,9 @@ struct Content {
 
 impl RowAligner {
     /// Aligns content with this stretch of the base.
-    pub fn new(stretch: Stretch, mut options: RowOptions) -> Self {
-        let mut base_names = std::mem::take(&mut options.base_names);
-        // The next one is the last, which is the cheapest to remove.
-        base_names.reverse();
+    pub fn new(stretch: Stretch, options: RowOptions) -> Self {
         RowAligner {
-            base: BaseAhead::new(stretch, (options.finder)()),
+            base: BaseAhead::new(stretch, (options.finder)(), options.shortest_line),
             content: Content {
                 bytes: Vec::new(),
                 start: 0,
@@ -86,11 +89,11 @@ impl RowAligner {
                 builder: WindowBuilder::default(),
                 sections: SectionQueue::new((options.finder)()),
             },
-            base_names,
-            base_name: None,
+            base_section: None,
             is_new_section: false,
             new_bytes: 0,
             landmarks: None,
+            reread: 0,
             stretch,
             options,
             window: Vec::new(),
@@ -140,24 +143,20 @@ impl RowAligner {
             if self.is_new_section {
                 continue;
             }
-            let rest = self.content.rest();
-            let line = match first_line(rest) {
-                Some(line) => line,
-                None if is_last && !rest.is_empty() => rest,
-                None => return Ok(()),
-            };
-            let (size, next) = (line.len(), first_line(&rest[line.len()..]));
-            if next.is_none() && !is_last {
+            let (rest, is_whole) = self.content.rest_of_section();
+            let ends = line_ends(rest, self.options.shortest_line, is_last || is_whole);
+            let is_enough = ends.len() == LINES || is_last || is_whole;
+            let Some(&size) = ends.first().filter(|_| is_enough) else {
                 return Ok(());
-            }
+            };
             let position = self.content.position();
-            let line = &self.content.rest()[..size];
-            let mut near = self.base.lines().skip(1).take(NEXT_LINES);
-            let mut found = near.find(|(_, old)| *old == line).map(|(at, _)| at);
-            drop(near);
-            if found.is_none() && next.is_some() {
+            let line = &rest[..size];
+            let next = &rest[size..ends.get(1).copied().unwrap_or(size)];
+            let following = &rest[size..ends.last().copied().unwrap_or(size)];
+            let mut found = self.base.find_near(line, next);
+            if found.is_none() && !next.is_empty() {
                 self.base.read_far(base)?;
-                found = self.base.find_lines(line, next.unwrap_or_default());
+                found = self.base.find_far(line, next, following);
             }
             if found.is_none()
                 && let Some(landmarks) = &mut self.landmarks
@@ -181,10 +180,14 @@ impl RowAligner {
         if self.new_bytes < MUCH || self.landmarks.is_some() || !self.base.has_far_lines() {
             return Ok(());
         }
-        if let Some(reopen) = &mut self.options.reopen_base {
+        // Where every table is another one, the base is read twice and not once for each table.
+        let is_affordable = self.reread <= self.content.position();
+        if let Some(reopen) = self.options.reopen_base.as_mut().filter(|_| is_affordable) {
             let finder = (self.options.finder)();
-            let from = self.base.position();
-            self.landmarks = Some(Landmarks::read(reopen()?, self.stretch, finder, from)?);
+            let (from, shortest) = (self.base.position(), self.options.shortest_line);
+            let landmarks = Landmarks::read(reopen()?, self.stretch, finder, shortest, from)?;
+            self.reread += landmarks.bytes_read();
+            self.landmarks = Some(landmarks);
         }
         Ok(())
     }
@@ -203,7 +206,8 @@ impl RowAligner {
                 return Ok(());
             }
             let is_difference = equal < new.len() && equal < old.len();
-            let lines = memchr::memrchr(b'\n', &new[..equal]).map_or(0, |end| end + 1);
+            let lines = last_line_end(&new[..equal], self.options.shortest_line);
+            let lines = lines.max(self.content.last_section_within(equal));
             let is_cut = is_difference && equal - lines < MAX_LINE;
             let count = if is_cut { lines } else { equal };
             self.copy(count, sink)?;
@@ -234,9 +238,11 @@ impl RowAligner {
 
     /// Goes forward in the base to the section of this name; stays where it is if there is none.
     fn find_section<B: Read>(&mut self, name: &[u8], base: &mut BaseStream<B>) -> io::Result<bool> {
-        if self.base_name.as_deref() == Some(name) {
+        let open = self.base_section.as_ref().filter(|open| open.name == name);
+        if open.is_some_and(|open| open.offset == self.base.position()) {
             return Ok(true);
         }
+        let is_open = open.is_some();
         self.base.read_far(base)?;
         loop {
             if let Some(offset) = self.base.find_section(name) {
@@ -244,8 +250,10 @@ impl RowAligner {
                 self.pass_base_sections();
                 return Ok(true);
             }
-            if self.base.has_ended() || !self.base_names.iter().any(|known| known == name) {
-                return Ok(false);
+            let is_expected =
+                self.options.base_names.contains(name) || self.base.expects_section(name);
+            if is_open || self.base.has_ended() || !is_expected {
+                return Ok(is_open);
             }
             self.base.advance_to_end();
             self.pass_base_sections();
@@ -256,10 +264,8 @@ impl RowAligner {
     /// Forgets the sections of the base that begin before the position or at it.
     fn pass_base_sections(&mut self) {
         while let Some(passed) = self.base.pass_section() {
-            if let Some(at) = self.base_names.iter().rposition(|name| *name == passed) {
-                self.base_names.truncate(at);
-            }
-            self.base_name = Some(passed);
+            self.options.base_names.remove(&passed.name);
+            self.base_section = Some(passed);
             self.landmarks = None;
         }
     }
@@ -308,7 +314,7 @@ impl RowAligner {
                 continue;
             }
             self.content.builder.copy(offset, part);
-            self.new_bytes = 0;
+            self.new_bytes = self.new_bytes.saturating_sub(MADE_UP * part);
             self.base.advance_to(end);
             count -= part;
             self.close_full_window(sink)?;
@@ -355,10 +361,45 @@ impl Content {
         &self.bytes[self.spent + self.builder.length()..]
     }
 
+    /// The rest up to the next section, and whether that is where it ends.
+    fn rest_of_section(&self) -> (&[u8], bool) {
+        let (rest, position) = (self.rest(), self.position());
+        let mut coming = self.sections.coming().map(|start| start.offset);
+        let next = coming.find(|&offset| offset > position);
+        match next.map(|offset| (offset - position) as usize) {
+            Some(size) if size <= rest.len() => (&rest[..size], true),
+            _ => (rest, false),
+        }
+    }
+
+    /// Where in the next `count` bytes the last section begins; 0 where none does.
+    fn last_section_within(&self, count: usize) -> usize {
+        let position = self.position();
+        let starts = self.sections.coming().map(|start| start.offset);
+        let within = starts.take_while(|&offset| offset <= position + count as u64);
+        within
+            .last()
+            .map_or(0, |offset| offset.saturating_sub(position) as usize)
+    }
+
     /// The offset of the rest in all content of this aligner.
     fn position(&self) -> u64 {
         self.start + (self.spent + self.builder.length()) as u64
     }
+}
+
+/// The ends of the first lines of these bytes, as many as are looked at. Where they are the whole
+/// rest of a section, their end is one, too.
+fn line_ends(bytes: &[u8], shortest: usize, is_whole: bool) -> Vec<usize> {
+    let mut ends = Vec::with_capacity(LINES);
+    let mut end = 0;
+    while ends.len() < LINES
+        && let Some(line) = first_line(&bytes[end..], shortest, is_whole)
+    {
+        end += line.len();
+        ends.push(end);
+    }
+    ends
 }
 
 #[cfg(test)]

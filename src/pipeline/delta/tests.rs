@@ -28,6 +28,7 @@ pub fn rows(base_names: &[&str]) -> Alignment {
             .iter()
             .map(|name| name.as_bytes().to_vec())
             .collect(),
+        shortest_line: 1,
         reopen_base: None,
     })
 }

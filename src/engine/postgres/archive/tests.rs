@@ -173,3 +173,64 @@ proptest! {
         let _ = counted(&bytes);
     }
 }
+
+/// The sections that are found in pieces of this size.
+fn sections(bytes: &[u8], piece: usize) -> Vec<(u64, String)> {
+    let mut sections = ArchiveSections::default();
+    let pieces = bytes.chunks(piece);
+    let found = pieces.flat_map(|piece| sections.find(piece));
+    found.map(|found| (found.offset, found.name)).collect()
+}
+
+/// A section begins after the head of its block, with the first row and its length.
+#[test]
+fn sections_are_the_blocks_of_tables() {
+    let long = "x".repeat(100_000) + "\n";
+    let tables: &[(&str, &str, &[&[u8]])] = &[
+        ("public", "a", &[b"1\tx\n", b"2\n"]),
+        ("my schema", "b\nc", &[long.as_bytes()]),
+        ("public", "empty", &[]),
+    ];
+    for minor in KNOWN_VERSIONS {
+        let bytes = archive(minor, tables, &[b"one", b"", b"three"]);
+        let found = sections(&bytes, 1000);
+        let names: Vec<&str> = found.iter().map(|(_, name)| name.as_str()).collect();
+        let expected = [
+            "public.a",
+            "\"my schema\".\"b c\"",
+            "public.empty",
+            "large objects",
+        ];
+        assert_eq!(names, expected);
+        let first = |at: usize| &bytes[usize::try_from(found[at].0).unwrap()..][..7];
+        assert_eq!(first(0), b"\0\x04\0\0\x001\t");
+        assert_eq!(first(2), b"\0\x03\0\0\0\\.");
+        for piece in [1, 2, 7, 64 << 10, 1 << 30] {
+            assert_eq!(sections(&bytes, piece), found, "{minor} {piece}");
+        }
+    }
+}
+
+#[test]
+fn archive_tells_what_is_to_come() {
+    let bytes = archive(16, &[("s", "t", &[b"1\n"]), ("s", "u", &[])], &[]);
+    let mut sections = ArchiveSections::default();
+    let half = bytes.len() - 40;
+    assert!(!sections.expects("s.u"));
+    sections.find(&bytes[..half]);
+    assert!(sections.expects("s.u") && !sections.expects("s.v"));
+    sections.find(&bytes[half..]);
+    assert!(!sections.expects("s.u") && !sections.expects("s.t"));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_sections_panic(at in 0usize..400, to in prop::num::u8::ANY,
+        more in prop::collection::vec(prop::num::u8::ANY, 0..40), piece in 1usize..50) {
+        let mut bytes = archive(16, &[("s", "t", &[b"1\n", b"2\n"]), ("s", "u", &[])], &[b"abc"]);
+        let at = at % bytes.len();
+        bytes[at] = to;
+        bytes.extend(more);
+        prop_assert_eq!(sections(&bytes, piece), sections(&bytes, 1000));
+    }
+}

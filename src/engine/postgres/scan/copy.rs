@@ -150,7 +150,7 @@ fn split_columns(mut list: &str) -> Option<(Vec<String>, &str)> {
 
 /// Parses `-- Data for Name: part1; Type: TABLE DATA; Schema: public; Owner: me`. The name may
 /// contain all of that, too.
-fn parse_announced_table(comment: &str) -> Option<QualifiedName> {
+pub(super) fn parse_announced_table(comment: &str) -> Option<QualifiedName> {
     let (name, rest) = comment
         .strip_prefix(DATA_FOR)?
         .rsplit_once("; Type: TABLE DATA; Schema: ")?;

@@ -640,3 +640,56 @@ fn what_psql_might_obey_is_told_with_its_line() {
         );
     }
 }
+
+/// The sections that are found in pieces of this size, each with its first line.
+fn sections(script: &str, piece: usize) -> Vec<(String, String)> {
+    let mut sections = ScriptSections::default();
+    let pieces = script.as_bytes().chunks(piece);
+    let found = pieces.flat_map(|piece| sections.find(piece));
+    found
+        .map(|found| {
+            let rest = &script[usize::try_from(found.offset).unwrap()..];
+            (found.name, rest.lines().next().unwrap().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn sections_of_a_script_are_its_tables() {
+    let data = |schema: &str, name: &str, rows: &str| {
+        format!(
+            "--\n-- Data for Name: {name}; Type: TABLE DATA; Schema: {schema}; Owner: me\n--\n\n\
+             COPY {schema}.\"{name}\" (a) FROM stdin;\n{rows}\\.\n\n\n"
+        )
+    };
+    let script = [
+        "-- Name: a; Type: TABLE; Schema: public; Owner: me\nCREATE TABLE a (\n    a int\n);\n",
+        &data(
+            "public",
+            "a",
+            "1\n-- Data for Name: z; Type: TABLE DATA; Schema: s; Owner: x\n",
+        ),
+        &data("my schema", "B", ""),
+        "-- Name: s; Type: SEQUENCE SET; Schema: public; Owner: me\nSELECT setval();\n",
+        "-- Name: t; Type: SEQUENCE SET; Schema: public; Owner: me\nSELECT setval();\n",
+        "-- Name: a a_pkey; Type: CONSTRAINT; Schema: public; Owner: me\nALTER TABLE;\n",
+        "-- Name: i; Type: INDEX; Schema: public; Owner: me\nCREATE INDEX;\n",
+    ]
+    .concat();
+    let found = sections(&script, 1 << 20);
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "public.a",
+            "\"my schema\".\"B\"",
+            "sequences",
+            "definitions"
+        ]
+    );
+    assert!(found[1].1.starts_with("-- Data for Name: B"), "{found:?}");
+    assert!(found[3].1.contains("a_pkey"), "{found:?}");
+    for piece in 1..40 {
+        assert_eq!(sections(&script, piece), found, "{piece}");
+    }
+}

@@ -26,6 +26,7 @@ pub struct Landmarks {
     last: (u64, u64),
     /// How many were met at the same distances.
     agreeing: usize,
+    read: u64,
 }
 
 impl Landmarks {
@@ -34,6 +35,7 @@ impl Landmarks {
         base: B,
         stretch: Stretch,
         finder: Box<dyn SectionFinder>,
+        shortest: usize,
         from: u64,
     ) -> io::Result<Landmarks> {
         let mut landmarks = Landmarks {
@@ -41,13 +43,15 @@ impl Landmarks {
             mask: 0,
             last: (0, 0),
             agreeing: 0,
+            read: 0,
         };
         let mut base = BaseStream::new(base);
-        let mut ahead = BaseAhead::new(stretch, finder);
+        let mut ahead = BaseAhead::new(stretch, finder, shortest);
         ahead.skip_to(&mut base, from)?;
         while ahead.pass_section().is_some() {}
         loop {
             ahead.read_near(&mut base)?;
+            landmarks.read = base.position();
             let mut end = ahead.position();
             for (offset, line) in ahead.lines() {
                 landmarks.push(hash_line(line), offset);
@@ -61,6 +65,11 @@ impl Landmarks {
                 return Ok(landmarks);
             }
         }
+    }
+
+    /// The bytes of the base that were read for them.
+    pub fn bytes_read(&self) -> u64 {
+        self.read
     }
 
     fn push(&mut self, hash: u64, offset: u64) {

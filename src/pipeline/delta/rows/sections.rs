@@ -23,6 +23,12 @@ pub trait SectionFinder: Send {
     /// Looks at the next bytes of the stream, and returns the sections whose beginning is known
     /// now, in their order. It may come to know one some bytes late.
     fn find_sections(&mut self, bytes: &[u8]) -> Vec<SectionStart>;
+
+    /// Whether the stream has told that a section of this name is still to come.
+    fn expects(&self, name: &[u8]) -> bool {
+        let _ = name;
+        false
+    }
 }
 
 /// Finds sections that begin with a line of text.
@@ -113,6 +119,11 @@ impl SectionQueue {
     /// Takes note of the next bytes of the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         self.coming.extend(self.finder.find_sections(bytes));
+    }
+
+    /// Whether a section of this name is still to come, as far as the stream has told.
+    pub fn expects(&self, name: &[u8]) -> bool {
+        self.finder.expects(name)
     }
 
     /// Removes the next section that begins at or before `position`.

@@ -52,7 +52,8 @@ fn alignment(kind: u8) -> Alignment {
     }
     Alignment::Rows(RowOptions {
         finder: Box::new(|| Box::new(LineSections::new("#", name))),
-        base_names: vec![b"a".to_vec(), b"b".to_vec()],
+        base_names: [b"a".to_vec(), b"b".to_vec()].into(),
+        shortest_line: if kind & 2 == 0 { 1 } else { 6 },
         reopen_base: None,
     })
 }

@@ -2,8 +2,8 @@
 
 use super::{Dice, Pieces};
 use dbbackup::fuzzing::{
-    PassFile, QualifiedName, Result, RowObserver, ScanResult, Toc, count_rows, dsn, scan,
-    scan_with_observer,
+    DumpSections, PassFile, PgFormat, QualifiedName, Result, RowObserver, ScanResult, Toc,
+    count_rows, dsn, scan, scan_with_observer,
 };
 use std::io::{Cursor, Write};
 
@@ -59,6 +59,20 @@ pub fn scan_script(data: &[u8]) {
     for (table, _) in &found.tables {
         assert!(counted.tables.contains(table), "{table:?} was not shown");
     }
+    sections(PgFormat::Plain, data);
+}
+
+/// Sections follow one another in the dump, and pieces do not matter.
+fn sections(format: PgFormat, data: &[u8]) {
+    let find = |piece: usize| -> Vec<(u64, String)> {
+        let mut sections = DumpSections::new(format).expect("a dump of tables");
+        let found = data.chunks(piece).flat_map(|piece| sections.find(piece));
+        found.map(|found| (found.offset, found.name)).collect()
+    };
+    let whole = find(data.len().max(1));
+    let offsets = whole.iter().map(|(offset, _)| *offset);
+    assert!(offsets.clone().is_sorted() && offsets.max() <= Some(data.len() as u64));
+    assert_eq!(find(3), whole, "in pieces");
 }
 
 /// Pieces do not matter; no more rows than bytes.
@@ -73,6 +87,7 @@ pub fn custom_archive(data: &[u8]) {
             assert!(rows <= bytes.len() as u64);
         }
         assert_eq!(told(count_rows(&mut Pieces::of(bytes))), told(whole));
+        sections(PgFormat::Custom, bytes);
     }
 }
 
