@@ -377,6 +377,11 @@ impl Store for LocalStore {
         }
     }
 
+    fn read_common(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.root.join(name);
+        std::fs::read(&path).map_err(|error| named(error, &path, "reading"))
+    }
+
     fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
         durable::replace(&self.root.join(name), bytes)
     }
