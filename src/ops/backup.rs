@@ -9,6 +9,7 @@ mod scheduler;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unchanged;
 
 pub use attempt::{AttemptPlan, RunContext, create_backup};
 pub use forecast::{BackupForecast, ForecastStep, forecast_backup};

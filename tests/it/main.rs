@@ -6,6 +6,8 @@ mod commands;
 mod copies;
 mod damage;
 mod delta;
+mod delta_base;
+mod delta_unchanged;
 mod doctor;
 mod encryption;
 mod export;
