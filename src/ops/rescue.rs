@@ -107,7 +107,10 @@ mod tests {
             ("# Edition 2. Of a newer version", false),
         ] {
             std::fs::write(root.join("recover.sh"), old).unwrap();
+            // Left by a run that was killed.
+            std::fs::write(root.join(".recover.sh.aBc123.new"), "half").unwrap();
             write("shop");
+            assert_eq!(root.join(".recover.sh.aBc123.new").exists(), !is_replaced);
             assert_eq!(read("recover.sh") == SCRIPT, is_replaced, "{old}");
         }
         assert_eq!(read("undelta.py"), PYTHON_DECODER);

@@ -7,6 +7,7 @@ mod copies;
 mod damage;
 mod delta;
 mod delta_base;
+mod delta_campaign;
 mod delta_unchanged;
 mod doctor;
 mod encryption;
