@@ -32,12 +32,12 @@ use crate::config::{self, Config};
 use crate::encryption::IdentitySource;
 use crate::engine::whole_second;
 use crate::error::{Context, Error, Hint, Result};
+use crate::failpoint::present;
 use crate::log::Log;
 use crate::ops::run::outcome_of;
 use crate::ops::{KeyRing, Session};
 use crate::plan::{self};
 use crate::report::{self, CommandOutcome, Report};
-use chrono::Utc;
 use std::path::Path;
 use std::time::Duration;
 
@@ -193,7 +193,7 @@ fn start_session(global: &GlobalArguments, command: &Command, report: &Report) -
         config_flag: global.config.clone(),
         lock_wait: global.lock_wait.unwrap_or(Duration::ZERO),
         cwd: std::env::current_dir().context("finding the current directory")?,
-        now: whole_second(Utc::now()),
+        now: whole_second(present()),
         host: config::hostname(),
         accepts_untrusted: accepts_untrusted(command),
         keys: key_ring(global),

@@ -2,6 +2,7 @@
 //! their own.
 
 use crate::error::{Context, Error, Result};
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -52,6 +53,31 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// How the name of a file ends that is to take another one's place.
+const REPLACEMENT_SUFFIX: &str = ".new";
+
+fn replacement_prefix(name: &OsStr) -> String {
+    format!(".{}.", name.to_string_lossy())
+}
+
+/// Removes what killed runs left that were replacing this file. What can't be removed stays.
+pub fn sweep_replacements(path: &Path) {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return;
+    };
+    let prefix = replacement_prefix(name);
+    let is_left = |name: &str| {
+        let rest = name.strip_prefix(&prefix);
+        let random = rest.and_then(|rest| rest.strip_suffix(REPLACEMENT_SUFFIX));
+        random.is_some_and(|random| random.len() == 6)
+    };
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_left) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Replaces a small file whole: readers see the old content or the new one. Its owner alone may
 /// read it.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -68,8 +94,8 @@ pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     };
     let what = || format!("writing `{}`", path.display());
     let mut pending = tempfile::Builder::new()
-        .prefix(&format!(".{}.", name.to_string_lossy()))
-        .suffix(".new")
+        .prefix(&replacement_prefix(name))
+        .suffix(REPLACEMENT_SUFFIX)
         .tempfile_in(dir)
         .with_context(what)?;
     pending.write_all(bytes).with_context(what)?;

@@ -21,7 +21,9 @@ pub use check::{
     RowDifference, TreeBasis, compare_rows, describe_checks, summarize_checks,
     were_corrupt_when_saved,
 };
-pub use database::{Database, Extension, Grant, Locale, SecurityLabel, Setting, Settings};
+pub use database::{
+    Database, DatabaseStamp, Extension, FileStamp, Grant, Locale, SecurityLabel, Setting, Settings,
+};
 pub use kinds::{DumpFormat, EngineKind, PgFormat, UnknownFormat};
 pub use rows::{Cell, RowSink, Shape};
 

@@ -5,9 +5,10 @@
 //! `wait:FILE` (the file is made, and the run goes on when somebody has removed it or a signal has
 //! come). Only builds with debug assertions have fail points; in a release nothing of them is left.
 //! The same holds for limits that a test lowers: `DBBACKUP_TEST_SILENCE`, `DBBACKUP_TEST_CONNECT`
-//! (milliseconds) and `DBBACKUP_TEST_PART_SIZE` (bytes).
+//! (milliseconds) and `DBBACKUP_TEST_PART_SIZE` (bytes). `DBBACKUP_TEST_NOW` sets the clock.
 
 use crate::error::Result;
+use chrono::{DateTime, Utc};
 
 /// Does here what the environment asks for.
 #[cfg(debug_assertions)]
@@ -39,6 +40,21 @@ pub fn lowered(variable: &str, usual: u64) -> u64 {
 #[inline(always)]
 pub fn lowered(_variable: &str, usual: u64) -> u64 {
     usual
+}
+
+/// The present, or the moment that the environment names: in a test weeks pass within minutes.
+#[cfg(debug_assertions)]
+pub fn present() -> DateTime<Utc> {
+    let named = std::env::var("DBBACKUP_TEST_NOW").ok();
+    let named = named.and_then(|text| text.parse().ok());
+    named.unwrap_or_else(Utc::now)
+}
+
+/// The present: this is a release.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub fn present() -> DateTime<Utc> {
+    Utc::now()
 }
 
 #[cfg(debug_assertions)]

@@ -28,6 +28,7 @@ mod observer;
 pub mod pin;
 pub mod programs;
 pub mod prune;
+pub mod rescue;
 pub mod restore;
 pub mod run;
 mod seal;

@@ -11,7 +11,7 @@ mod meter;
 pub use compress::Codec;
 pub use meter::{Gauge, Measurement, Meter};
 
-use self::delta::{Alignment, DeltaWriter};
+use self::delta::{Alignment, DeltaWriter, Stretch};
 use crate::encryption::{DecryptionKey, Recipients, Sealer, Unsealer};
 use crate::error::{Error, Result};
 use crate::{encryption, interrupt, stream};
@@ -126,6 +126,34 @@ impl Encoding {
             content,
             progress: Arc::clone(&self.progress),
         })
+    }
+
+    /// Writes a delta whose content is all of that of its base, of which this was measured. Nothing
+    /// is read.
+    pub fn write_unread_copy<W: Write + Send + 'static>(
+        &self,
+        sink: W,
+        content: Measurement,
+    ) -> Result<(W, Measurements)> {
+        let encode = self
+            .clone()
+            .with_progress(&Progress::default())
+            .start(sink)?;
+        let mut delta = DeltaWriter::new(io::empty(), encode, Alignment::None, 1);
+        delta.copy_base(Stretch {
+            offset: 0,
+            length: content.size,
+        })?;
+        let (encode, _) = delta.finish()?;
+        let (sink, measured) = encode.finish()?;
+        self.progress.fetch_add(content.size, Ordering::Relaxed);
+        Ok((
+            sink,
+            Measurements {
+                content,
+                ..measured
+            },
+        ))
     }
 
     /// Begins a stream that is written to `sink`. Where it can't be encrypted, nothing is written.

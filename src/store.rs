@@ -236,6 +236,10 @@ pub trait Store: Send + Sync {
     /// Free bytes, where the store can tell.
     fn free_space(&self) -> Result<Option<u64>>;
 
+    /// Reads a small object that belongs to no source; none of that name is an error of kind
+    /// `NotFound`.
+    fn read_common(&self, name: &str) -> Result<Vec<u8>>;
+
     /// Writes a small object that belongs to no source, in place of an older one.
     fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()>;
 

@@ -24,6 +24,8 @@ mod readme;
 mod recovery;
 #[path = "docs/recovery_encrypted.rs"]
 mod recovery_encrypted;
+#[path = "docs/rescue.rs"]
+mod rescue;
 #[path = "docs/settings.rs"]
 mod settings;
 // Other tests need more of it.

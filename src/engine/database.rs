@@ -1,6 +1,7 @@
 //! Facts of a database that its dump does not hold, or that a restore must know beforehand; the
 //! sidecar stores them as they are.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -45,6 +46,10 @@ pub struct Database {
     /// Rows whose foreign key points nowhere, as they were at backup.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub foreign_key_violations: Option<u64>,
+    /// Its files before the snapshot was taken, where it was at rest: while they are the same,
+    /// nothing was committed to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Box<DatabaseStamp>>,
 
     /// PostgreSQL: the database's name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +95,37 @@ pub struct Database {
     /// The directories of those, by their names, where the role may know them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tablespace_locations: BTreeMap<String, String>,
+}
+
+/// The files of a SQLite database at a moment, on a running system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct DatabaseStamp {
+    /// The id that the kernel has until its next start.
+    pub boot: String,
+    /// When that start was, by the clock of the moment: it is another one after the clock was set.
+    pub booted_at: DateTime<Utc>,
+    /// The database's file.
+    pub file: FileStamp,
+    /// Its -wal; left out where there was none, or an empty one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wal: Option<FileStamp>,
+}
+
+/// What of a file changes with every write to it, and when another one takes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct FileStamp {
+    /// The number of its device.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Bytes.
+    pub size_bytes: u64,
+    /// When its content was last written to (mtime), to the nanosecond.
+    pub modified: DateTime<Utc>,
+    /// When it, its name or its times were last changed (ctime), to the nanosecond.
+    pub changed: DateTime<Utc>,
 }
 
 /// How a PostgreSQL database sorts and classifies characters, as `CREATE DATABASE` takes it.

@@ -4,7 +4,8 @@
 //! Before a database is opened, [`registry`] knows which ones this process has open, [`probe`]
 //! looks at the file, and [`names`] finds the name by which it must be opened. [`vfs`] opens a
 //! database that somebody may move away, and [`companions`] its log, index and journal.
-//! [`strangers`] looks out for applications with other locks.
+//! [`strangers`] looks out for applications with other locks. [`stamp`] tells whether anything was
+//! committed since a moment.
 //!
 //! [`source`] takes the snapshot, and [`crashed`] that of a database with a journal to be rolled
 //! back. [`pages`] moves the pages, [`facts`] describes the content, and [`accounting`] finds the
@@ -25,6 +26,7 @@ pub mod registry;
 pub mod replace;
 pub mod rows;
 pub mod source;
+pub mod stamp;
 mod strangers;
 mod vfs;
 

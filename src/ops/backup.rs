@@ -10,6 +10,7 @@ mod scheduler;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unchanged;
 
 pub use attempt::{AttemptPlan, RunContext, create_backup};
 pub use forecast::{BackupForecast, ForecastStep, forecast_backup};
@@ -21,6 +22,7 @@ use self::scheduler::Scheduler;
 use super::copy::{copies_that_failed, copy_after_run};
 use super::hooks::{HookOutcome, HookRunner};
 use super::key_proof::is_key_proven;
+use super::rescue::write_rescue_files;
 use super::run::{Run, RunListener, RunOutcome, RunSummary, SourceSummary, join_errors, now};
 use super::seal::seal_bytes;
 use super::status::MetricsFile;
@@ -408,6 +410,8 @@ fn back_up_all(
         encryption: encryption.as_ref(),
     };
     let tried: Vec<String> = planned.iter().filter_map(tried_name).collect();
+    // Before there is anything to recover: a run that is killed leaves no backup without them.
+    write_rescue_files(&*store, &tried, observer);
     let has_encrypted = encryption.is_some() && has_encrypted_dumps(&*store, &tried);
     let jobs = options.jobs;
     let scheduler = Scheduler::new(context, jobs);

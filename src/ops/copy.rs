@@ -9,6 +9,7 @@ pub use after_run::{copies_that_failed, copy_after_run};
 use super::content::{copy_encrypted, copy_stored, measure_bytes};
 use super::copy_proof::check_copy;
 use super::events::{add_event, new_event};
+use super::rescue::write_rescue_files;
 use super::seal::seal_sidecar;
 use super::sweep::lock_and_sweep;
 use super::{BackupEncryption, Observer, Session, catalog_of, refuse_plain, time_of};
@@ -223,6 +224,7 @@ impl Copier<'_> {
         {
             refuse_plain(self.to)?;
         }
+        write_rescue_files(self.to, &[source.to_owned()], self.observer);
         let _lock = lock_and_sweep(self.to, source, self.lock_wait, self.observer)?;
         let listing = self.to.list(source)?;
         let present: HashSet<&str> = listing

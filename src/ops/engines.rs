@@ -143,6 +143,23 @@ impl Engine {
         }
     }
 
+    /// Whether it is, without reading it, what a backup found that noted these facts.
+    pub fn is_unchanged_since(&self, then: &Database) -> bool {
+        match self {
+            Engine::Sqlite(source) => source.is_unchanged_since(then),
+            Engine::Postgres(_) | Engine::Files(_) => false,
+        }
+    }
+
+    /// Whether what it holds lies in its dumps as in that of a backup that noted these facts: else
+    /// one is no base for the other.
+    pub fn has_layout_of(&self, then: &Database) -> bool {
+        match self {
+            Engine::Sqlite(source) => source.has_layout_of(then),
+            Engine::Postgres(_) | Engine::Files(_) => true,
+        }
+    }
+
     /// About how large its first dump will be, packed, by a sample of what there is; a tenth where
     /// none can be had: that is the least to expect.
     pub fn packed_estimate(&self, codec: Codec) -> u64 {

@@ -3,6 +3,7 @@
 use crate::catalog;
 use crate::config;
 use crate::error::{Error, Kind, Result};
+use crate::failpoint::present;
 use crate::sidecar::{BackupEvent, BackupState, Change};
 use crate::store::{Objects, Store, names};
 use crate::users;
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 /// An event of this moment with the name of its object; it is later than `after`, where that is
 /// given, although a clock was set back.
 pub fn new_event(id: &str, change: Change, after: Option<DateTime<Utc>>) -> (String, BackupEvent) {
-    let mut at = Utc::now().trunc_subsecs(3);
+    let mut at = present().trunc_subsecs(3);
     if let Some(after) = after {
         let next = after.checked_add_signed(TimeDelta::milliseconds(1));
         at = at.max(next.unwrap_or(after));

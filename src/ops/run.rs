@@ -3,6 +3,7 @@
 
 use crate::engine::whole_second;
 use crate::error::{Error, Hint, Kind, Result};
+use crate::failpoint::present;
 use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -439,5 +440,5 @@ pub fn outcome_of(tried: usize, failed: &[Kind]) -> Option<Kind> {
 
 /// This moment, in whole seconds.
 pub fn now() -> DateTime<Utc> {
-    whole_second(Utc::now())
+    whole_second(present())
 }

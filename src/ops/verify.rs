@@ -8,10 +8,10 @@ use super::{Event, Observer, Session, catalog_of};
 use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, is_named_of};
 use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject, whole_second};
 use crate::error::{Error, Hint, Kind, Result};
+use crate::failpoint::present;
 use crate::sidecar::{Change, Level, Status};
 use crate::signature::SignatureStatus;
 use crate::store::{Store, names};
-use chrono::Utc;
 use std::sync::Arc;
 
 #[cfg(test)]
@@ -471,7 +471,7 @@ fn remember(found: &ResolvedBackup, result: &VerificationResult, observer: &dyn 
             found.store.name()
         ));
     }
-    let mut verification = result.to_verification(whole_second(Utc::now()));
+    let mut verification = result.to_verification(whole_second(present()));
     if backup.sidecar.sealed.is_some() {
         // It may name tables and files, which such a backup tells nobody without a key.
         verification.detail = None;

@@ -26,6 +26,9 @@ pub use statistics::DeltaStatistics;
 pub use stretch::Stretch;
 pub use writer::{Alignment, DeltaWriter};
 
+/// A decoder in Python that needs nothing else, for those who recover by hand.
+pub const PYTHON_DECODER: &str = include_str!("delta/undelta.py");
+
 /// The extension of a delta, after that of its content.
 pub const VCDIFF: &str = "vcdiff";
 

@@ -203,6 +203,11 @@ impl Store for FaultyStore<'_> {
         self.inner.free_space()
     }
 
+    fn read_common(&self, name: &str) -> Result<Vec<u8>> {
+        self.countdown.call()?;
+        self.inner.read_common(name)
+    }
+
     fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.countdown.call()?;
         self.inner.replace_common(name, bytes)

@@ -383,8 +383,20 @@ impl Store for LocalStore {
         }
     }
 
+    fn read_common(&self, name: &str) -> Result<Vec<u8>> {
+        let path = self.root.join(name);
+        std::fs::read(&path).map_err(|error| named(error, &path, "reading"))
+    }
+
     fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        durable::replace(&self.root.join(name), bytes)
+        let replace = || durable::replace(&self.root.join(name), bytes);
+        // Another run may just have swept what this one was writing: no lock is held.
+        replace().or_else(|error| match error.io_kind() {
+            Some(io::ErrorKind::NotFound) => replace(),
+            _ => Err(error),
+        })?;
+        durable::sweep_replacements(&self.root.join(name));
+        Ok(())
     }
 }
 

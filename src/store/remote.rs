@@ -488,6 +488,10 @@ impl Store for RemoteStore {
         self.medium.free_space()
     }
 
+    fn read_common(&self, name: &str) -> Result<Vec<u8>> {
+        self.medium.read(name, LONGEST_SMALL_OBJECT)
+    }
+
     fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.medium.replace(name, bytes)
     }

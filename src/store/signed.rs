@@ -170,6 +170,10 @@ impl Store for SignedStore {
         self.inner.free_space()
     }
 
+    fn read_common(&self, name: &str) -> Result<Vec<u8>> {
+        self.inner.read_common(name)
+    }
+
     fn replace_common(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.inner.replace_common(name, bytes)
     }

@@ -265,6 +265,9 @@ fn common_objects_are_replaced() {
     for_every_store(|store| {
         store.replace_common("config-web1.toml", b"a").unwrap();
         store.replace_common("config-web1.toml", b"b").unwrap();
+        assert_eq!(store.read_common("config-web1.toml").unwrap(), b"b");
+        let missing = store.read_common("config-web2.toml").unwrap_err();
+        assert_eq!(missing.kind(), Kind::NotFound);
         assert_eq!(listed(store), [""; 0]);
     });
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// A database of some hundred pages, and a configuration that makes deltas of it.
-fn world(more: &str) -> World {
+pub fn world(more: &str) -> World {
     let world = World::new();
     world.database(
         "app.db",
@@ -25,7 +25,7 @@ fn world(more: &str) -> World {
     world
 }
 
-fn configure(world: &World, more: &str) {
+pub fn configure(world: &World, more: &str) {
     let (store, database) = (world.path("store"), world.path("app.db"));
     world.config(&format!(
         "[store]\npath = \"{}\"\n[backup]\nincremental = true\n{more}\n[sources.app]\nkind = \
@@ -36,14 +36,14 @@ fn configure(world: &World, more: &str) {
 }
 
 /// A run in which content of any size may become a delta.
-fn call(world: &World, arguments: &str) -> Call {
+pub fn call(world: &World, arguments: &str) -> Call {
     world
         .dbbackup(arguments)
         .env("DBBACKUP_TEST_DELTA_SIZE", "1")
 }
 
 /// Changes some rows.
-fn change(world: &World, seed: usize) {
+pub fn change(world: &World, seed: usize) {
     world.sql(
         "app.db",
         &format!("UPDATE t SET x = hex(randomblob(100)) WHERE id % 300 = {seed}"),
@@ -51,7 +51,7 @@ fn change(world: &World, seed: usize) {
 }
 
 /// A backup of its own second; gives its sidecar.
-fn back_up(world: &World, more: &str) -> Value {
+pub fn back_up(world: &World, more: &str) -> Value {
     next_second();
     call(world, &format!("backup --json {more}"))
         .run()
@@ -59,12 +59,12 @@ fn back_up(world: &World, more: &str) -> Value {
         .made()
 }
 
-fn id_of(sidecar: &Value) -> String {
+pub fn id_of(sidecar: &Value) -> String {
     sidecar["id"].as_str().unwrap().to_owned()
 }
 
 /// So many backups, each after a change, the oldest first, with what the database held then.
-fn history(world: &World, count: usize) -> (Vec<Value>, BTreeMap<String, String>) {
+pub fn history(world: &World, count: usize) -> (Vec<Value>, BTreeMap<String, String>) {
     let mut saved = BTreeMap::new();
     let mut made = Vec::new();
     for number in 0..count {
@@ -78,7 +78,7 @@ fn history(world: &World, count: usize) -> (Vec<Value>, BTreeMap<String, String>
 
 /// Every backup that is listed restores to what was saved.
 #[track_caller]
-fn all_restore(world: &World, saved: &BTreeMap<String, String>) {
+pub fn all_restore(world: &World, saved: &BTreeMap<String, String>) {
     for id in world.ids("app") {
         let target = world.path("restored.db");
         let _ = fs::remove_file(&target);
@@ -91,7 +91,7 @@ fn all_restore(world: &World, saved: &BTreeMap<String, String>) {
 
 /// Nothing is listed that lacks what it is built on.
 #[track_caller]
-fn all_have_their_way(world: &World) {
+pub fn all_have_their_way(world: &World) {
     let ids = world.ids("app");
     for id in &ids {
         if let Some(base) = world.sidecar(id)["dump"]["base"]["id"].as_str() {
@@ -104,13 +104,13 @@ fn all_have_their_way(world: &World) {
     }
 }
 
-fn dump_path(world: &World, sidecar: &Value) -> PathBuf {
+pub fn dump_path(world: &World, sidecar: &Value) -> PathBuf {
     let file = sidecar["dump"]["file"].as_str().unwrap();
     world.path("store").join("app").join(file)
 }
 
 /// Changes a byte in the middle.
-fn rot(path: &PathBuf) {
+pub fn rot(path: &PathBuf) {
     let mut bytes = fs::read(path).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x10;

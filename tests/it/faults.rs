@@ -205,10 +205,10 @@ fn a_signal_ends_a_backup_cleanly() {
 }
 
 /// A file system of so many KiB, if this user may mount one; unmounted when dropped.
-struct SmallDisk<'a>(&'a Path);
+pub struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
-    fn mount(at: &'a Path, kibibytes: u32) -> Option<SmallDisk<'a>> {
+    pub fn mount(at: &'a Path, kibibytes: u32) -> Option<SmallDisk<'a>> {
         std::fs::create_dir_all(at).unwrap();
         let size = format!("size={kibibytes}k");
         let mounted = is_root()

@@ -89,13 +89,13 @@ impl Call {
         self.env("DBBACKUP_FAIL_POINT", &format!("{point}:{count}={action}"))
     }
 
-    /// Runs it and kills it after `moment`, unless it has ended by then.
-    pub fn killed_after(mut self, moment: Duration) {
+    /// Runs it and kills it after `moment`, unless it has ended by then; says whether it was killed.
+    pub fn killed_after(mut self, moment: Duration) -> bool {
         let (stdout, stderr) = (Stdio::null(), Stdio::null());
         let mut child = self.command.stdout(stdout).stderr(stderr).spawn().unwrap();
         std::thread::sleep(moment);
         let _ = child.kill();
-        child.wait().unwrap();
+        child.wait().unwrap().code().is_none()
     }
 }
 

@@ -345,7 +345,7 @@ fn is_keyword(name: &str) -> bool {
 }
 
 /// A path that JSON can hold.
-fn printable(path: &Path) -> PathBuf {
+pub fn printable(path: &Path) -> PathBuf {
     PathBuf::from(path.to_string_lossy().into_owned())
 }
 

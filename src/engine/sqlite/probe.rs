@@ -28,8 +28,52 @@ pub enum Header {
     Foreign,
 }
 
+/// What a database's pages are like, by the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Bytes.
+    pub page_size: u32,
+    /// As the pragma of that name says it.
+    pub encoding: &'static str,
+}
+
 /// Reads a file's header, while no connection to it is open in this process.
 pub fn header(path: &Path) -> Result<Header> {
+    let bytes = first_bytes(path)?;
+    Ok(match bytes.len() {
+        0 => Header::Empty,
+        20.. if bytes.starts_with(MAGIC) => Header::Database {
+            wal: bytes[18] == 2 || bytes[19] == 2,
+        },
+        _ => Header::Foreign,
+    })
+}
+
+/// Reads the layout from the header, as [`header`] does; `None` where the file has none.
+pub fn layout(path: &Path) -> Result<Option<Layout>> {
+    let bytes = first_bytes(path)?;
+    let Some(bytes) = bytes.first_chunk::<100>() else {
+        return Ok(None);
+    };
+    let page_size = match u16::from_be_bytes([bytes[16], bytes[17]]) {
+        1 => 65536,
+        size => size.into(),
+    };
+    let encoding = match bytes[56..60] {
+        [0, 0, 0, 1] => "UTF-8",
+        [0, 0, 0, 2] => "UTF-16le",
+        [0, 0, 0, 3] => "UTF-16be",
+        _ => return Ok(None),
+    };
+    let layout = Layout {
+        page_size,
+        encoding,
+    };
+    Ok(bytes.starts_with(MAGIC).then_some(layout))
+}
+
+/// The file's first 100 bytes.
+fn first_bytes(path: &Path) -> Result<Vec<u8>> {
     let context = || format!("reading `{}`", path.display());
     let claim = Claim::for_plain_file(path)?;
     let mut bytes = Vec::with_capacity(100);
@@ -50,13 +94,7 @@ pub fn header(path: &Path) -> Result<Header> {
     file.take(100)
         .read_to_end(&mut bytes)
         .with_context(context)?;
-    Ok(match bytes.len() {
-        0 => Header::Empty,
-        20.. if bytes.starts_with(MAGIC) => Header::Database {
-            wal: bytes[18] == 2 || bytes[19] == 2,
-        },
-        _ => Header::Foreign,
-    })
+    Ok(bytes)
 }
 
 /// A file's metadata; one that is missing, or no file, is told.

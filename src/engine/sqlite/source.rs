@@ -17,7 +17,7 @@ mod stream;
 use super::names::{self, NameInUse};
 use super::registry::FileKey;
 use super::strangers::{self, TornReadCheck};
-use super::{Db, OpenMode, companion, crashed, facts, pages, probe};
+use super::{Db, OpenMode, companion, crashed, facts, pages, probe, stamp};
 use crate::engine::{Database, Dumped, Source};
 use crate::error::{Context, Error, Result};
 use crate::scratch::Scratch;
@@ -151,6 +151,29 @@ impl SqliteSource {
         )
     }
 
+    /// Whether it is what a backup found that noted these facts. Nothing but its header is read.
+    pub fn is_unchanged_since(&self, then: &Database) -> bool {
+        let is_its_path = then.path == Some(facts::printable(&self.path));
+        let Some(stamp) = then.stamp.as_deref().filter(|_| is_its_path) else {
+            return false;
+        };
+        // What is written by another name has its log there.
+        let is_its_name = |name: NameInUse| name.path == self.path && name.warning.is_none();
+        self.name_in_use().is_ok_and(is_its_name) && stamp::is_unchanged(&self.path, stamp)
+    }
+
+    /// Whether its pages have the size, and its texts the encoding, of what a backup holds, as far
+    /// as its file tells: one without a header has neither.
+    pub fn has_layout_of(&self, then: &Database) -> bool {
+        match probe::layout(&self.path) {
+            Ok(Some(layout)) => {
+                then.page_size == Some(layout.page_size)
+                    && then.encoding.as_deref() == Some(layout.encoding)
+            }
+            _ => true,
+        }
+    }
+
     fn open(&self, path: &Path, mode: OpenMode) -> Result<Db> {
         match &self.directory {
             Some(directory) => Db::open_inside(path, directory.key, mode),
@@ -274,6 +297,9 @@ impl SqliteSource {
     fn dump_by_name(&self, path: &Path, out: &mut dyn Write) -> Result<Dumped> {
         let mode = probe::before_reading(path)?;
         strangers::wait_for_them(path, self.lock_timeout)?;
+        // Before the snapshot, so that a commit between the two makes it worthless.
+        let is_alone = self.directory.is_none() && path == self.path;
+        let stamp = is_alone.then(|| stamp::take(path)).flatten().map(Box::new);
         if let Some(copy) = self.copy_rolled_back(path)? {
             let database =
                 facts::read_settings(&Db::open(&copy.path, OpenMode::Immutable)?, &self.path)?;
@@ -283,7 +309,10 @@ impl SqliteSource {
         }
         let live = Db::open(path, mode)?;
         let twin = self.begin_with_twin(&live, mode)?;
-        let database = facts::read_settings(&live, &self.path)?;
+        let database = Database {
+            stamp,
+            ..facts::read_settings(&live, &self.path)?
+        };
         let torn_read = TornReadCheck::begin(&live, mode, database.journal_mode.as_deref())?;
         let on_damage = self.on_damage;
         if !self.must_copy_first(database.journal_mode.as_deref())? {

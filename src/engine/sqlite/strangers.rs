@@ -34,9 +34,9 @@ pub fn wait_for_them(path: &Path, wait: Duration) -> Result<()> {
     Ok(())
 }
 
-/// SQLite makes a directory. A file of that name is the business of some other program, and may be
+/// Whether a directory beside the database says that it is locked. SQLite makes a directory. A file of that name is the business of some other program, and may be
 /// there for ever.
-fn is_locked(path: &Path) -> bool {
+pub fn is_locked(path: &Path) -> bool {
     companion(path, ".lock")
         .symlink_metadata()
         .is_ok_and(|found| found.is_dir())

@@ -37,7 +37,11 @@ impl DumpLayout {
     pub fn of_source(engine: &Engine, format: DumpFormat, base: &Sidecar) -> Option<DumpLayout> {
         match (engine, format) {
             (Engine::Sqlite(_), _) => {
-                let page_size = base.database.as_ref()?.page_size?;
+                let alike = base
+                    .database
+                    .as_ref()
+                    .filter(|then| engine.has_layout_of(then));
+                let page_size = alike?.page_size?;
                 Some(DumpLayout::Pages(page_size as usize))
             }
             (Engine::Postgres(source), DumpFormat::Postgres(format)) => {

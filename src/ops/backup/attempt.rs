@@ -24,7 +24,7 @@ use crate::plan::{DrillSettings, SourcePlan};
 use crate::sidecar::{
     BackupState, Change, DELTA_FEATURE, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
 };
-use crate::store::{Draft, Store, names};
+use crate::store::{Draft, PendingObject, Store, names};
 use crate::stream;
 use chrono::{DateTime, Utc};
 use std::cell::OnceCell;
@@ -109,6 +109,26 @@ pub fn create_backup(
     context: RunContext<'_>,
 ) -> Result<Backup> {
     BackupAttempt::begin(context, plan.source, plan.format.kind()).create(plan, engine)
+}
+
+/// Writes the difference of what `engine` reads, or is known to have, from the base.
+fn write_delta(
+    base: &DeltaBase,
+    pending: Box<dyn PendingObject>,
+    encoding: &Encoding,
+    engine: &mut dyn Source,
+) -> Result<(Box<dyn PendingObject>, Dumped, Measurements)> {
+    if let Some(unchanged) = &base.unchanged {
+        let (pending, measured) = encoding.write_unread_copy(pending, unchanged.measurement()?)?;
+        fail_point("backup: delta written")?;
+        return Ok((pending, unchanged.description(), measured));
+    }
+    let content = base.open(encoding.threads())?;
+    let mut encode = encoding.start_delta(pending, content, base.alignment())?;
+    let dumped = engine.dump(&mut encode).map_err(as_failed)?;
+    let (pending, measured) = encode.finish()?;
+    fail_point("backup: delta written")?;
+    Ok((pending, dumped, measured))
 }
 
 /// What an engine notes about its dump for this run alone; the sidecar does not keep it so.
@@ -241,14 +261,7 @@ impl<'a> BackupAttempt<'a> {
                 let (pending, measured) = encode.finish()?;
                 (pending, dumped, measured)
             }
-            Some(base) => {
-                let content = base.open(encoding.threads())?;
-                let mut encode = encoding.start_delta(pending, content, base.alignment())?;
-                let dumped = engine.dump(&mut encode).map_err(as_failed)?;
-                let (pending, measured) = encode.finish()?;
-                fail_point("backup: delta written")?;
-                (pending, dumped, measured)
-            }
+            Some(base) => write_delta(base, pending, &encoding, engine)?,
         };
         pending.finish()?;
         Ok((dumped, measured))

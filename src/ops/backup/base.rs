@@ -6,7 +6,8 @@
 
 use super::alignment::{DumpLayout, can_be_delta};
 use super::attempt::RunContext;
-use crate::catalog::{Catalog, ListedBackup};
+use super::unchanged::{UnchangedContent, find_unchanged};
+use crate::catalog::{Catalog, ListedBackup, Presence, WayState};
 use crate::config::BackupSettings;
 use crate::encryption::DecryptionKey;
 use crate::engine::{Check, CheckFinding, CheckStatus, DumpFormat};
@@ -20,7 +21,7 @@ use crate::ops::way::find_way;
 use crate::pipeline::delta::Alignment;
 use crate::plan::SourcePlan;
 use crate::retention::{PRE_RESTORE, choose_base, is_full_due};
-use crate::sidecar::{Base, Change, DeltaPosition, Level, Verification};
+use crate::sidecar::{Base, Change, DeltaPosition, Level, Status, Verification};
 use crate::units::Span;
 use chrono::{DateTime, Utc};
 use std::io::{self, Read};
@@ -39,6 +40,8 @@ pub struct DeltaBase {
     /// The base, and what that is built on.
     pub way: Arc<BackupWay>,
     layout: DumpLayout,
+    /// The new content, where it is known to be that of the base.
+    pub unchanged: Option<UnchangedContent>,
     has_failed: Arc<AtomicBool>,
 }
 
@@ -109,16 +112,71 @@ impl Read for BaseContent {
     }
 }
 
-/// Chooses the base for a backup of what `engine` reads; `None` where it is to be a full.
+/// What a new backup is built on.
+#[derive(Default)]
+pub struct BaseChoice {
+    /// `None` where it is to be a full.
+    pub base: Option<DeltaBase>,
+    /// The error of a run that makes a full because a file is not there, or is not as long as it
+    /// was written.
+    pub lost: Option<Error>,
+}
+
+/// Chooses the base for a backup of what `engine` reads.
 pub fn choose_delta_base(
     source: &SourcePlan,
     engine: &Engine,
     catalog: &Catalog,
     context: RunContext<'_>,
-) -> Result<Option<DeltaBase>> {
+) -> Result<BaseChoice> {
     if !may_be_delta(source, engine.estimate(), context) {
-        return Ok(None);
+        return Ok(BaseChoice::default());
     }
+    let newest = catalog
+        .of(&source.name)
+        .find(|backup| was_made_as_base(backup, source.kind.format(), now()));
+    if let Some((id, why)) = newest.and_then(|newest| find_loss(newest, catalog)) {
+        return Ok(BaseChoice {
+            base: None,
+            lost: Some(lost_base_error(&id, &why)),
+        });
+    }
+    let base = choose_among(source, engine, catalog, context)?;
+    Ok(BaseChoice { base, lost: None })
+}
+
+/// Finds what is wrong with the files on the way of a backup, by their presence and size, and the
+/// backup that it costs; `None` where nothing is, or where it was found before.
+fn find_loss(newest: &ListedBackup, catalog: &Catalog) -> Option<(String, String)> {
+    let id = match &newest.way {
+        WayState::Missing(id) | WayState::Damaged(id) => id,
+        WayState::Whole | WayState::Unknown(_) => newest.id(),
+    };
+    let lost = |why: String| Some((newest.id().to_owned(), why));
+    let mut same_source = catalog.of(&newest.sidecar.source);
+    let Some(found) = same_source.find(|backup| backup.id() == id) else {
+        return lost(format!("`{id}`, on which it is built, is not in the store"));
+    };
+    let dump = found.sidecar.dump.as_ref()?;
+    match found.presence {
+        // Whoever found it told of it.
+        _ if found.damage().is_some() => None,
+        Presence::Missing => lost(format!("the dump `{}` is not there", dump.file)),
+        Presence::Bytes(size) if size != dump.size_bytes => lost(format!(
+            "the dump `{}` has {size} bytes, and had {}",
+            dump.file, dump.size_bytes
+        )),
+        Presence::Bytes(_) | Presence::Unknown(_) => None,
+    }
+}
+
+/// Chooses the base among what is good; `None` where it is to be a full.
+fn choose_among(
+    source: &SourcePlan,
+    engine: &Engine,
+    catalog: &Catalog,
+    context: RunContext<'_>,
+) -> Result<Option<DeltaBase>> {
     let usable: Vec<&ListedBackup> = (catalog.of(&source.name))
         .filter(|backup| may_be_base(backup, source.kind.format(), now()))
         .collect();
@@ -133,6 +191,19 @@ pub fn choose_delta_base(
         .of(&source.name)
         .filter_map(|backup| tree.number_of(backup));
     let number = numbers.max().unwrap_or(0) + 1;
+    if let Some((holder, content)) = find_unchanged(engine, &usable, context.store)? {
+        let text = format!(
+            "{}: nothing has changed since {}",
+            source.name,
+            content.id()
+        );
+        context.observer.detail(text);
+        let base = delta_base(holder, &tree, number, (source, engine), context)?;
+        return Ok(base.map(|base| DeltaBase {
+            unchanged: Some(content),
+            ..base
+        }));
+    }
     let with_number = |number| {
         usable
             .iter()
@@ -158,7 +229,12 @@ fn may_be_delta(source: &SourcePlan, estimate: u64, context: RunContext<'_>) -> 
 }
 
 fn may_be_base(backup: &ListedBackup, format: DumpFormat, now: DateTime<Utc>) -> bool {
-    backup.good()
+    backup.good() && was_made_as_base(backup, format, now)
+}
+
+/// Whether a backup may be a base if its files are good.
+fn was_made_as_base(backup: &ListedBackup, format: DumpFormat, now: DateTime<Utc>) -> bool {
+    backup.sidecar.status == Status::Ok
         && !backup.is_encrypted()
         && backup.sidecar.label != PRE_RESTORE
         && backup.sidecar.started_at <= now
@@ -205,7 +281,8 @@ fn position_of(backup: &ListedBackup) -> Option<&DeltaPosition> {
     backup.sidecar.dump.as_ref()?.delta.as_deref()
 }
 
-/// The base with its way, from its whole sidecar; `None` where that says too little.
+/// The base with its way, from its whole sidecar; `None` where that says too little, or tells of
+/// another layout.
 fn delta_base(
     chosen: &ListedBackup,
     tree: &DeltaTree<'_>,
@@ -237,6 +314,7 @@ fn delta_base(
         position,
         way: Arc::new(way),
         layout,
+        unchanged: None,
         has_failed: Arc::default(),
     }))
 }
@@ -271,15 +349,12 @@ pub fn note_damage(base: &DeltaBase, source: &str, context: RunContext<'_>) -> O
 
 /// The error of a run whose delta came to nothing because of its base; it made a full.
 pub fn error_of_base(base: &DeltaBase, found: Option<String>, failure: &Error) -> Error {
-    let why = found.unwrap_or_else(|| failure.message());
-    Error::new(
-        Kind::Partial,
-        format!(
-            "a full was made, as no delta can be built on `{}`: {why}",
-            base.base.id
-        ),
-    )
-    .with_hint(
+    lost_base_error(&base.base.id, &found.unwrap_or_else(|| failure.message()))
+}
+
+fn lost_base_error(id: &str, why: &str) -> Error {
+    let text = format!("a full was made, as no delta can be built on `{id}`: {why}");
+    Error::new(Kind::Partial, text).with_hint(
         Hint::new()
             .text("what is built on it does not restore either; ")
             .command(["list", "--status", "all"])

@@ -190,12 +190,17 @@ fn create_backup(
     catalog: Result<Catalog>,
     context: RunContext<'_>,
 ) -> Result<(Backup, Option<Error>)> {
-    let mut engine = prepare(source, plan, catalog, context).inspect_err(|error| {
+    let prepared = prepare(source, plan, catalog, context).inspect_err(|error| {
         // A name that belongs to something else has no history of this source.
         if error.kind() != Kind::Usage {
             attempt.record_failure(error);
         }
     })?;
+    let PreparedSource {
+        mut engine,
+        catalog,
+        lost_base: missing,
+    } = prepared;
     let created = attempt.create(plan, engine.as_source());
     let lost_base = plan
         .base
@@ -207,14 +212,28 @@ fn create_backup(
             context.observer.step(format!("{}: {lost}", plan.source));
             // It has read its one snapshot.
             drop(engine);
-            let mut engine =
-                open_engine(source, context).inspect_err(|error| attempt.record_failure(error))?;
+            let mut engine = reopen(source, plan, &catalog, context)
+                .map_err(|error| error.context("a full in place of a delta"))
+                .inspect_err(|error| attempt.record_failure(error))?;
             (attempt.create(plan, engine.as_source())?, Some(lost))
         }
-        (created, _) => (created?, None),
+        (created, _) => (created?, missing),
     };
     report_backup(&backup, attempt, context);
     Ok((backup, lost_base))
+}
+
+/// Opens the engine once more, for a full in place of a delta.
+fn reopen(
+    source: &SourcePlan,
+    plan: &AttemptPlan<'_>,
+    catalog: &Catalog,
+    context: RunContext<'_>,
+) -> Result<Engine> {
+    let engine = open_engine(source, context)?;
+    // It was asked for much less until now.
+    check_space(plan, &engine, catalog, context.store)?;
+    Ok(engine)
 }
 
 /// Whether the store has a backup of the source, if only one that can't be read.
@@ -238,13 +257,22 @@ fn without_plain_copy(source: &SourcePlan) -> SourcePlan {
     source
 }
 
+/// A source that is ready to be backed up.
+struct PreparedSource {
+    engine: Engine,
+    /// What the store has of it.
+    catalog: Catalog,
+    /// Why no delta can be built on the newest backup, where a full is made instead.
+    lost_base: Option<Error>,
+}
+
 /// Opens the engine and checks everything that can be known to fail before the work.
 fn prepare(
     source: &SourcePlan,
     plan: &mut AttemptPlan<'_>,
     catalog: Result<Catalog>,
     context: RunContext<'_>,
-) -> Result<Engine> {
+) -> Result<PreparedSource> {
     let store = context.store;
     if store
         .local_path()
@@ -266,9 +294,14 @@ fn prepare(
         &context.run.host,
         context.observer,
     )?;
-    plan.base = choose_delta_base(source, &engine, &catalog, context)?;
+    let choice = choose_delta_base(source, &engine, &catalog, context)?;
+    plan.base = choice.base;
     check_space(plan, &engine, &catalog, store)?;
-    Ok(engine)
+    Ok(PreparedSource {
+        engine,
+        catalog,
+        lost_base: choice.lost,
+    })
 }
 
 fn open_engine(source: &SourcePlan, context: RunContext<'_>) -> Result<Engine> {

@@ -5,11 +5,11 @@ use super::{StatusRequest, StoreHealth, StoreReading};
 use crate::config::Config;
 use crate::durable;
 use crate::error::{Context, Error, Result};
+use crate::failpoint::present;
 use crate::metrics::{Metric, render};
 use crate::ops::run::{RunListener, RunSummary};
 use crate::ops::{Observer, Session};
 use crate::plan::StorePlan;
-use chrono::Utc;
 use std::path::Path;
 
 /// The collector runs as another user.
@@ -49,7 +49,7 @@ impl<'a> MetricsFile<'a> {
     fn metrics(&self, summary: &RunSummary, store: StorePlan, config: &Config) -> Vec<Metric> {
         let location = store.location().clone();
         // The run took its time: what it created is not of the future.
-        let session = self.session.at(crate::engine::whole_second(Utc::now()));
+        let session = self.session.at(crate::engine::whole_second(present()));
         let judged = StoreReading::open(store).and_then(|reading| {
             let status = reading.judge(&StatusRequest::default(), &session)?;
             Ok(metrics_of_status(&status, Some(summary), Some(config)))

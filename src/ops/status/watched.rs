@@ -6,6 +6,7 @@ use crate::config::{Config, ConfiguredSource, KindSettings, SourceSettings};
 use crate::engine::CheckStatus;
 use crate::engine::files::swap::is_kept_inside;
 use crate::error::{Error, Hint, Result};
+use crate::failpoint::present;
 use crate::health::{AttemptWorth, Expectation, JudgedAttempt, Proof, Subject};
 use crate::ops::chain::has_whole_chains;
 use crate::ops::condition::{Condition, condition_of, short_reason_of};
@@ -287,7 +288,7 @@ fn held(
     let policies = entry.map_or_else(RetentionPolicies::default, |(config, entry)| {
         RetentionPolicies::of_source(config, entry)
     });
-    match prune::why_held(store, catalog, name, &policies, chrono::Utc::now()) {
+    match prune::why_held(store, catalog, name, &policies, present()) {
         Ok(why) => why,
         Err(_) => Some(format!("{} holds far less than {earlier}", newest.id())),
     }

@@ -452,6 +452,10 @@ fn the_copy_in_the_store_holds_no_secret() {
                 .starts_with("config-")
         })
         .collect();
+    for name in ["RECOVERY.md", "recover.sh", "undelta.py"] {
+        let text = std::fs::read_to_string(world.path("store").join(name)).unwrap();
+        assert!(!text.contains("hunter"), "{name}");
+    }
     let text = std::fs::read_to_string(&copy[0]).unwrap();
     assert!(
         text.contains("[sources.b]") && !text.contains("hunter"),
