@@ -1,10 +1,10 @@
-//! Weeks of backups in minutes, fulls and deltas mixed, of a database that lives: runs are killed at
-//! named points and at any moment, two go at once, disks are full, files on the way rot. After each
-//! of these, what is listed is what was saved, nothing lacks what it is built on, and the next run
-//! tidies up.
+//! Weeks of backups in minutes, fulls and deltas mixed, of a database that lives: runs are killed
+//! at named points and at any moment, two go at once, disks are full, files on the way rot. After
+//! each of these, what is listed is what was saved, nothing lacks what it is built on, and the next
+//! run tidies up.
 //!
-//! What a backup holds is judged by the test alone: it keeps the hash of the database's file at each
-//! moment. `DBBACKUP_KILLS` says how many runs are killed, `DBBACKUP_SEED` which story it is.
+//! What a backup holds is judged by the test alone: it keeps the hash of the database's file at
+//! each moment. `DBBACKUP_KILLS` says how many runs are killed, `DBBACKUP_SEED` which story it is.
 
 use crate::delta::{configure, world};
 use crate::faults::SmallDisk;

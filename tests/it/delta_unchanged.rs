@@ -67,7 +67,8 @@ fn nothing_is_read_where_nothing_was_committed() {
             return;
         };
         let held = saved[&id_of(&full)].clone();
-        // Whoever read the database would wait for this one, and whoever read the base would notice.
+        // Whoever read the database would wait for this one, and whoever read the base would
+        // notice.
         let app = Connection::open(world.path("app.db")).unwrap();
         app.execute_batch("PRAGMA locking_mode = exclusive; BEGIN EXCLUSIVE")
             .unwrap();

@@ -89,7 +89,8 @@ impl Call {
         self.env("DBBACKUP_FAIL_POINT", &format!("{point}:{count}={action}"))
     }
 
-    /// Runs it and kills it after `moment`, unless it has ended by then; says whether it was killed.
+    /// Runs it and kills it after `moment`, unless it has ended by then; says whether it was
+    /// killed.
     pub fn killed_after(mut self, moment: Duration) -> bool {
         let (stdout, stderr) = (Stdio::null(), Stdio::null());
         let mut child = self.command.stdout(stdout).stderr(stderr).spawn().unwrap();

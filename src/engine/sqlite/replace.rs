@@ -106,8 +106,8 @@ fn is_corruption(error: &rusqlite::Error) -> bool {
 }
 
 fn replace_valid(new: &Path, target: &Target, old: Db, keep: Keep<'_>) -> Result<Published> {
-    let form = Layout::read(&old, target.lock_timeout)?;
-    let new_form = Layout::read(&Db::open(new, OpenMode::Read)?, Duration::ZERO)?;
+    let form = StorageForm::read(&old, target.lock_timeout)?;
+    let new_form = StorageForm::read(&Db::open(new, OpenMode::Read)?, Duration::ZERO)?;
     if form.encoding.is_some() && new_form.encoding.is_some() && form.encoding != new_form.encoding
     {
         return rename::replace_other_encoding(new, target, old, &form, keep);
@@ -151,21 +151,21 @@ fn set_recorded_mode(now: &str, target: &Target) -> Option<String> {
 }
 
 /// The properties of a database that decide how it can be replaced.
-pub(super) struct Layout {
+pub(super) struct StorageForm {
     pub(super) journal_mode: String,
     page_size: i64,
     /// None as long as there is no table; then any encoding will do.
     encoding: Option<String>,
 }
 
-impl Layout {
+impl StorageForm {
     /// Reads it in one transaction, waiting for writers.
-    fn read(db: &Db, wait: Duration) -> Result<Layout> {
+    fn read(db: &Db, wait: Duration) -> Result<StorageForm> {
         db.begin("BEGIN", wait)?;
         let tables: i64 =
             db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let encoding: String = db.pragma("encoding")?;
-        let form = Layout {
+        let form = StorageForm {
             journal_mode: db.pragma("journal_mode")?,
             page_size: db.pragma("page_size")?,
             encoding: (tables > 0).then_some(encoding),

@@ -34,8 +34,8 @@ pub fn wait_for_them(path: &Path, wait: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Whether a directory beside the database says that it is locked. SQLite makes a directory. A file of that name is the business of some other program, and may be
-/// there for ever.
+/// Whether a directory beside the database says that it is locked. SQLite makes a directory. A file
+/// of that name is the business of some other program, and may be there for ever.
 pub fn is_locked(path: &Path) -> bool {
     companion(path, ".lock")
         .symlink_metadata()

@@ -1,7 +1,7 @@
 //! Replacing a database by renaming, where SQLite can't write into the old one: never while an
 //! application has that open.
 
-use super::{Layout, hold_exclusively, keep_locked};
+use super::{StorageForm, hold_exclusively, keep_locked};
 use crate::durable;
 use crate::engine::sqlite::destination::{Target, directory_of, recorded_ownership};
 use crate::engine::sqlite::holders::refuse_while_open;
@@ -21,7 +21,7 @@ pub(super) fn replace_other_encoding(
     new: &Path,
     target: &Target,
     old: Db,
-    form: &Layout,
+    form: &StorageForm,
     keep: Keep<'_>,
 ) -> Result<Published> {
     let journal_mode = form.journal_mode.as_str();

@@ -1,3 +1,5 @@
+//! Whatever changes a database changes its stamp, or keeps it from being compared.
+
 use super::*;
 use rusqlite::Connection;
 use std::fs::{File, OpenOptions};
@@ -290,8 +292,8 @@ fn a_writer_in_the_middle_of_it_is_waited_for() {
         return;
     };
     let path = scene.path();
-    let sql = "PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN IMMEDIATE; INSERT INTO t VALUES \
-               (zeroblob(900000));";
+    let sql = "PRAGMA cache_size = 1; PRAGMA cache_spill = 1; BEGIN IMMEDIATE; INSERT INTO t \
+               VALUES (zeroblob(900000));";
     let Some(shell) = Shell::start(&path, sql) else {
         return println!("skipped: no sqlite3");
     };

@@ -228,9 +228,9 @@ fn large_dropped_tables_are_passed_by_their_names() {
 }
 
 /// A change of some tables: which one, where (in thousandths), how many rows go, and how many come.
-type Change = (usize, usize, usize, usize);
+type RowChange = (usize, usize, usize, usize);
 
-fn change(tables: &mut [DumpTable], changes: &[Change], width: usize) -> usize {
+fn change(tables: &mut [DumpTable], changes: &[RowChange], width: usize) -> usize {
     let mut new = 0;
     for (number, &(table, place, removed, added)) in changes.iter().enumerate() {
         let table = table % tables.len();
@@ -245,7 +245,7 @@ fn change(tables: &mut [DumpTable], changes: &[Change], width: usize) -> usize {
     new
 }
 
-fn changes() -> impl Strategy<Value = Vec<Change>> {
+fn changes() -> impl Strategy<Value = Vec<RowChange>> {
     let many = || prop_oneof![4 => 0..3_usize, 1 => 0..300_usize];
     proptest::collection::vec((0..5_usize, 0..=1000_usize, many(), many()), 0..30)
 }
