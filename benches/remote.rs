@@ -339,17 +339,10 @@ fn benchmark() {
     print_aims(&tables);
 }
 
-/// The least of a contender's times, as others disturb a machine but never help it.
-fn least(table: &Table, name: &str) -> Option<f64> {
-    let costs = &table.find(name)?.costs;
-    let times = costs.iter().map(|cost| cost.wall.as_secs_f64());
-    times.reduce(f64::min)
-}
-
 fn print_aims(tables: &[Table; 3]) {
     println!("\nAims, by the least times");
     let [backups, copies, lists] = tables;
-    let ratio = |table, ours, theirs| Some(least(table, ours)? / least(table, theirs)?);
+    let ratio = |table: &Table, ours, theirs| Some(table.least(ours)? / table.least(theirs)?);
     if let Some(found) = ratio(backups, STRAIGHT, LOCAL) {
         let what = "straight to S3 at most 1.15 times the local backup".to_owned();
         aim(what, format!("{found:.2}"), found <= 1.15);
@@ -362,8 +355,8 @@ fn print_aims(tables: &[Table; 3]) {
         let what = "a list at most 1.5 times `rclone copy`".to_owned();
         aim(what, format!("{found:.2}"), found <= 1.5);
     }
-    let index = least(lists, NAMES).zip(least(lists, LIST_LOCAL));
-    if let (Some((names, local)), Some(now)) = (index, least(lists, LIST)) {
+    let index = lists.least(NAMES).zip(lists.least(LIST_LOCAL));
+    if let (Some((names, local)), Some(now)) = (index, lists.least(LIST)) {
         println!(
             "   with the sidecars at hand, a list would take about {:.2} s in place of {now:.2}",
             names + local

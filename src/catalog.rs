@@ -21,7 +21,7 @@ use crate::error::{Error, Kind, Result};
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{BackupState, Brief, Failure, Level, Sidecar, Status, Verification};
 use crate::signature::SignatureStatus;
-use crate::store::names;
+use crate::store::{KnownNames, names};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::cmp::Ordering;
@@ -44,6 +44,8 @@ pub struct Backup<S = Sidecar> {
     pub way: WayState,
     /// Who signed the sidecar.
     pub signature: SignatureStatus,
+    /// Whether it says that it was made later than the store, by its own clock, had it.
+    pub dated_ahead: bool,
     /// SHA-256 of the sidecar as stored, where backups are signed.
     pub digest: Option<[u8; 32]>,
 }
@@ -208,6 +210,8 @@ pub struct Catalog {
     /// Where the attempts of each source are in `backups`; sources of which only unreadable
     /// sidecars are there have none.
     places: BTreeMap<String, Vec<usize>>,
+    /// Of a store without locks: the sidecars and events that its lists had, by the source.
+    listed: BTreeMap<String, KnownNames>,
 }
 
 impl<S: Attempt> Backup<S> {
@@ -485,6 +489,11 @@ impl Catalog {
         needing.chain(unreadable)
     }
 
+    /// The sidecars and events of a source that the store listed, where it has no locks.
+    pub fn known_names(&self, source: &str) -> Option<&KnownNames> {
+        self.listed.get(source)
+    }
+
     /// A source's newest good backup that is no safety copy of a restore.
     pub fn newest_good(&self, source: &str) -> Option<&ListedBackup> {
         self.newest_of(source, |backup| {
@@ -506,7 +515,7 @@ impl Catalog {
     ) -> Option<&ListedBackup> {
         let ahead = Utc::now() + TimeDelta::minutes(5);
         let mut all = self.of(source).filter(|backup| counts(backup));
-        all.find(|backup| backup.sidecar.started_at <= ahead)
+        all.find(|backup| backup.sidecar.started_at <= ahead && !backup.dated_ahead)
             .or_else(|| self.of(source).find(|backup| counts(backup)))
     }
 

@@ -178,6 +178,8 @@ pub struct JudgedAttempt<'a> {
     pub encrypted: bool,
     /// When a private key last opened it.
     pub key_proven: Option<DateTime<Utc>>,
+    /// It says that it was made later than its store had it.
+    pub dated_ahead: bool,
     /// A safety copy of a restore: no backup that anybody asked for.
     pub safety_copy: bool,
     /// Its dump is not at hand, or not as long as it was written, and no verification has called

@@ -73,6 +73,8 @@ pub struct Candidate {
     pub id: String,
     /// When it was started: the moment that it shows.
     pub at: DateTime<Utc>,
+    /// Whether its store, by its own clock, had it before that moment.
+    pub dated_ahead: bool,
     /// Why it was made; rules count within one label.
     pub label: String,
     /// Bytes as stored.
@@ -243,7 +245,7 @@ impl<'c> Case<'c> {
         let mut case = Case {
             candidate,
             base: None,
-            is_past: candidate.at <= now,
+            is_past: candidate.at <= now && !candidate.dated_ahead,
             is_held: false,
             reasons: Vec::new(),
             rules: Vec::new(),
@@ -280,8 +282,10 @@ impl<'c> Case<'c> {
             | Standing::Damaged
             | Standing::Failed => {}
         }
-        if !case.is_past {
+        if candidate.at > now {
             case.hold("timestamp in the future");
+        } else if candidate.dated_ahead {
+            case.hold("timestamp later than its store had it");
         }
         case
     }

@@ -25,7 +25,7 @@ pub use remote::probe::{
     Destruction, DestructionProbe, ProbeDepth, ProbeOutcome, ProbeStep, StoreProbe, probe,
     probe_destruction,
 };
-pub use retirement::{ObjectLock, Retirement};
+pub use retirement::{KnownNames, ObjectLock, Retirement};
 pub use settings::{
     ConnectionSettings, DeletePermission, Rate, RemovalLimit, StoreDirectory, StoreSettings,
     UploadVerification,
@@ -93,10 +93,19 @@ pub struct Properties {
 pub struct Listing {
     /// The names of its objects, in no order.
     pub objects: Vec<String>,
-    /// Their sizes in bytes, by their names, where the medium's list tells them.
-    pub sizes: HashMap<String, u64>,
+    /// What the medium's list tells of them, by their names.
+    pub facts: HashMap<String, ObjectFacts>,
     /// The ids of backups that are being written or retired, or were when their run was killed.
     pub unfinished: Vec<String>,
+}
+
+/// What a list tells of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectFacts {
+    /// Bytes.
+    pub size: u64,
+    /// When it was written, by a clock that nobody who writes can set.
+    pub written: Option<DateTime<Utc>>,
 }
 
 /// A place that holds backups.
@@ -186,8 +195,20 @@ pub trait Store: Send + Sync {
     /// Removes a backup: from its first step on it is not listed any more, and a crash leaves
     /// nothing that a sweep does not remove. `objects` are those that the sidecar names; the
     /// backup's events go with them. Needs no free space. A backup that the store does not let go
-    /// yet stays as it is.
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement>;
+    /// yet stays as it is, and so does one with an event that is not among the `known` names, where
+    /// the store has no locks and they are given.
+    fn retire(
+        &self,
+        source: &str,
+        id: &str,
+        objects: &[String],
+        known: Option<&KnownNames>,
+    ) -> Result<Retirement>;
+
+    /// Whether a backup is being removed: what there is of it goes with the next sweep.
+    fn is_retired(&self, _source: &str, _id: &str) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Removes what killed runs left of a source, and says what. Call it only under the source's
     /// lock, where there is one: then no draft belongs to a run that is alive. `named_by` says

@@ -32,6 +32,7 @@ fn candidate(at: DateTime<Utc>) -> Candidate {
     Candidate {
         id,
         at,
+        dated_ahead: false,
         label: "manual".into(),
         size_bytes: 1,
         standing: Standing::Good,

@@ -119,6 +119,13 @@ impl Table {
             .find(|contender| contender.name == name)
     }
 
+    /// The least of a contender's times, in seconds, as others disturb a machine but never help it.
+    pub fn least(&self, name: &str) -> Option<f64> {
+        let costs = &self.find(name)?.costs;
+        let times = costs.iter().map(|cost| cost.wall.as_secs_f64());
+        times.reduce(f64::min)
+    }
+
     pub fn print(&self) {
         println!("\n{}", self.title);
         println!(

@@ -10,12 +10,16 @@ use crate::cores::{on_every_core, on_threads};
 use crate::error::{Error, Result};
 use crate::sidecar::{self, Brief, Sidecar, SidecarFault, Word, Words};
 use crate::signature::{SignatureStatus, TrustedKeys};
-use crate::store::{Listing, Objects, Store, names};
+use crate::store::{KnownNames, Listing, ObjectFacts, Objects, Store, names};
+use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 
 /// So many sidecars are taken at a time; fewer are read by one thread.
 const AT_ONCE: usize = 64;
+
+/// How far the clocks of a machine and of a store may be apart: further S3 accepts no signature.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(15);
 
 impl Catalog {
     /// Reads what the store says of these sources, or of all of them.
@@ -92,6 +96,13 @@ impl Catalog {
             }
         }
         catalog.orphans = orphans(&catalog, &directories);
+        if !store.properties().locks {
+            let known = listings
+                .iter()
+                .map(|listing| KnownNames::among(&listing.objects));
+            let named = sources.iter().map(|source| (*source).to_owned());
+            catalog.listed = named.zip(known).collect();
+        }
         catalog.backups.sort_unstable_by(|a, b| b.by_age(a));
         catalog.unreadable.sort_by(|a, b| a.id.cmp(&b.id));
         catalog.orphans.sort_by(|a, b| a.name.cmp(&b.name));
@@ -190,8 +201,8 @@ struct Directory<'a> {
     objects: &'a dyn Objects,
     /// The keys whose signatures count.
     keys: &'a TrustedKeys,
-    /// What the list says of their sizes.
-    sizes: &'a HashMap<String, u64>,
+    /// What the list says of them.
+    facts: &'a HashMap<String, ObjectFacts>,
     /// The ids of those that are sidecars.
     ids: Vec<&'a str>,
     /// Whether anything there is signed.
@@ -231,7 +242,7 @@ impl<'a> Directory<'a> {
             names: &listing.objects,
             objects,
             keys,
-            sizes: &listing.sizes,
+            facts: &listing.facts,
             ids,
             has_signatures,
             dumps,
@@ -282,8 +293,8 @@ impl<'a> Directory<'a> {
             .map_err(|why| why.with_signature(&signature))?;
         let presence = file.map_or(Presence::Missing, |file| {
             // What a list does not show may be there all the same: then it is asked for.
-            match self.sizes.get(file) {
-                Some(size) => Presence::Bytes(*size),
+            match self.facts.get(file) {
+                Some(facts) => Presence::Bytes(facts.size),
                 None => Presence::of(self.objects.size(file)),
             }
         });
@@ -291,7 +302,10 @@ impl<'a> Directory<'a> {
         let digest = (!self.keys.is_empty() || self.has_signatures)
             .then(|| Sha256::digest(&reading.bytes).into());
         let (state, unreadable) = state_after(events, &witness, &mut reading.bytes);
+        let written = self.facts.get(&name).and_then(|facts| facts.written);
+        let latest = written.and_then(|written| written.checked_add_signed(CLOCKS_APART));
         Ok(Some(Backup {
+            dated_ahead: latest.is_some_and(|latest| sidecar.started_at > latest),
             sidecar,
             state,
             state_lost: unreadable.is_some(),
@@ -349,6 +363,7 @@ impl ListedBackup {
             presence: self.presence.clone(),
             way: self.way.clone(),
             signature,
+            dated_ahead: self.dated_ahead,
             digest: self.digest,
         })
     }

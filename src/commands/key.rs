@@ -49,16 +49,16 @@ fn show_keys(keys: &NewKeys, report: &mut Report) {
         report.answer(format!("public key: {key}"));
     }
     report.answer("");
-    report.answer("For the configuration:");
+    report.answer("In the configuration, below [encryption]:");
     report.answer("");
-    report.answer("[encryption]");
     if let Some(recipient) = &keys.recipient {
         report.answer(format!("recipients = [\"{recipient}\"]"));
     }
     if let (Some(file), Some(key)) = (&keys.sign_key_file, &keys.public_key) {
         report.answer(format!("sign_key_file = \"{}\"", file.display()));
         report.answer("");
-        report.answer("[store]                 # and each [stores.NAME]");
+        report.answer("and below [store], and below each [stores.NAME]:");
+        report.answer("");
         report.answer(format!("trust = [\"{key}\"]"));
     }
     if keys.identity_file.is_some() {

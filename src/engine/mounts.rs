@@ -66,6 +66,7 @@ mod tests {
         assert_eq!(mount.point, PathBuf::from("/srv/my disk"));
         assert_eq!(mount.options, "rw,errors=x");
         assert!(parse(b"").is_none());
-        assert!(cfg!(not(target_os = "linux")) || mounts().iter().any(|mount| mount.point == *"/"));
+        // In a change of root there may be none at `/`.
+        assert!(cfg!(not(target_os = "linux")) || !mounts().is_empty());
     }
 }

@@ -55,9 +55,9 @@ impl Subject<'_> {
 /// How far two machines' clocks may be apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
 
-/// Whether a backup is dated later than clocks can differ.
+/// Whether a backup is dated later than clocks can differ, by this machine's or by its store's.
 pub(super) fn is_ahead(attempt: &JudgedAttempt<'_>, now: DateTime<Utc>) -> bool {
-    attempt.ended > now + CLOCKS_APART
+    attempt.dated_ahead || attempt.ended > now + CLOCKS_APART
 }
 
 fn ahead(subject: &Subject<'_>, now: DateTime<Utc>) -> Option<HealthFinding> {

@@ -23,6 +23,7 @@ fn attempt(hours_ago: i64, worth: AttemptWorth<'static>) -> JudgedAttempt<'stati
         proof: None,
         encrypted: false,
         key_proven: None,
+        dated_ahead: false,
         safety_copy: false,
         absent: false,
     }

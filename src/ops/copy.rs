@@ -99,7 +99,8 @@ pub fn copy_backups(
             .clone()
             .unwrap_or_else(|| target.location().to_string()),
         lock_wait: session.lock_wait,
-        deadline: target.settings.connection.deadline,
+        deadline: deadline_of(&target.settings),
+        is_after_run: false,
         observer,
     };
     let mut summary = CopySummary::default();
@@ -164,6 +165,20 @@ impl CopyBudget {
     }
 }
 
+/// Whether a copy failed because of the other store, so that the next one need not be tried: not
+/// where the backup is damaged, or another run is at it.
+fn is_of_store(error: &Error) -> bool {
+    !matches!(error.kind(), Kind::Damaged | Kind::Locked)
+}
+
+/// When the copies of a run that begins now must be made.
+fn deadline_of(settings: &store::StoreSettings) -> Option<Instant> {
+    settings
+        .connection
+        .deadline
+        .map(|time| Instant::now() + time)
+}
+
 /// Copies from one store to another.
 struct Copier<'a> {
     from: &'a dyn Store,
@@ -175,8 +190,10 @@ struct Copier<'a> {
     /// What the other store is called in events.
     name: &'a str,
     lock_wait: Duration,
-    /// The longest time that all copies may take.
-    deadline: Option<Duration>,
+    /// When all copies of the run must be made.
+    deadline: Option<Instant>,
+    /// The copies that a run makes after its backups, which another run may be making just now.
+    is_after_run: bool,
     observer: &'a dyn Observer,
 }
 
@@ -213,7 +230,6 @@ impl Copier<'_> {
             .iter()
             .filter_map(|name| names::sidecar_id(name))
             .collect();
-        let deadline = self.deadline.map(|time| Instant::now() + time);
         let mut there: HashSet<String> = present.iter().map(|&id| id.to_owned()).collect();
         let mut queue = with_bases(catalog, source, wanted);
         // The newest one goes whatever its size, and so does what it is built on.
@@ -232,7 +248,7 @@ impl Copier<'_> {
                 summary.waiting.push(id);
                 continue;
             }
-            match self.copy_one(source, backup, present.contains(id.as_str()), deadline) {
+            match self.copy_one(source, backup, present.contains(id.as_str())) {
                 Ok(Copied::Present) => summary.present.push(id),
                 Ok(Copied::Sent(bytes)) => {
                     budget.spent += bytes;
@@ -241,13 +257,16 @@ impl Copier<'_> {
                     summary.copied.push(id);
                 }
                 Err(error) if error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) if error.kind() == Kind::Locked && self.is_after_run => {
+                    self.observer.note(error.message());
+                    summary.waiting.push(id);
+                }
                 Err(error) => {
                     let error = error.context(format!("copying {id} to `{}`", self.to.name()));
                     self.observer.fail(&error);
                     self.note(source, &id, Some(error.message()), None);
                     there.remove(&id);
-                    // A damaged backup says nothing against the next one; a store that fails does.
-                    let is_over = error.kind() != Kind::Damaged;
+                    let is_over = is_of_store(&error);
                     summary.failed.push((id, error));
                     if is_over {
                         summary
@@ -261,13 +280,7 @@ impl Copier<'_> {
         Ok(summary)
     }
 
-    fn copy_one(
-        &self,
-        source: &str,
-        backup: &ListedBackup,
-        is_present: bool,
-        deadline: Option<Instant>,
-    ) -> Result<Copied> {
+    fn copy_one(&self, source: &str, backup: &ListedBackup, is_present: bool) -> Result<Copied> {
         let id = backup.id();
         let name = names::sidecar_name(id);
         let bytes = self.from.read(source, &name)?;
@@ -286,7 +299,7 @@ impl Copier<'_> {
                 )));
             }
             self.must_count_there(source, backup, &bytes)?;
-            let (sent, sha256) = self.send(source, backup, &bytes, deadline)?;
+            let (sent, sha256) = self.send(source, backup, &bytes)?;
             sidecar_sha256 = Some(sha256);
             self.observer.line(format!(
                 "copied {id} to {}: {}",
@@ -346,7 +359,6 @@ impl Copier<'_> {
         source: &str,
         backup: &ListedBackup,
         sidecar_bytes: &[u8],
-        deadline: Option<Instant>,
     ) -> Result<(u64, String)> {
         let sidecar = Sidecar::parse(sidecar_bytes)
             .map_err(|why| Error::damaged(format!("its sidecar can't be used: {why}")))?;
@@ -356,7 +368,7 @@ impl Copier<'_> {
             .filter(|_| !sidecar.dump.as_ref().is_some_and(is_encrypted));
         let mut draft = self.to.begin_copy(source, backup.id())?;
         if let Some(encryption) = encryption {
-            return self.send_encrypted(draft, source, backup, sidecar, encryption, deadline);
+            return self.send_encrypted(draft, source, backup, sidecar, encryption);
         }
         let mut sent = 0;
         let dump = sidecar
@@ -367,12 +379,12 @@ impl Copier<'_> {
         let contents =
             contents.map(|list| (list.file.as_str(), list.sha256.as_str(), list.size_bytes));
         for (file, sha256, size) in dump.chain(contents) {
-            self.send_object(&mut *draft, source, (file, sha256, size), None, deadline)?;
+            self.send_object(&mut *draft, source, (file, sha256, size), None)?;
             sent += size;
         }
         if let Some(part) = &sidecar.sealed {
             let (file, sha256, size) = (&part.file, &part.sha256, part.size_bytes);
-            self.send_object(&mut *draft, source, (file, sha256, size), None, deadline)?;
+            self.send_object(&mut *draft, source, (file, sha256, size), None)?;
             sent += size;
         }
         self.send_signature(&mut *draft, source, &names::sidecar_name(backup.id()))?;
@@ -403,13 +415,11 @@ impl Copier<'_> {
         backup: &ListedBackup,
         mut sidecar: Sidecar,
         encryption: &BackupEncryption,
-        deadline: Option<Instant>,
     ) -> Result<(u64, String)> {
         let mut sent = 0;
         if let Some(dump) = &mut sidecar.dump {
             let stored = (dump.file.as_str(), dump.sha256.as_str(), dump.size_bytes);
-            let found =
-                self.send_object(&mut *draft, source, stored, Some(encryption), deadline)?;
+            let found = self.send_object(&mut *draft, source, stored, Some(encryption))?;
             sent += found.size;
             dump.file = format!("{}.{AGE}", dump.file);
             (dump.size_bytes, dump.sha256) = (found.size, found.sha256);
@@ -419,8 +429,7 @@ impl Copier<'_> {
         let tree = sidecar.manifest.as_mut().and_then(|all| all.tree.as_mut());
         if let Some(list) = tree.and_then(|tree| tree.contents.as_mut()) {
             let stored = (list.file.as_str(), list.sha256.as_str(), list.size_bytes);
-            let found =
-                self.send_object(&mut *draft, source, stored, Some(encryption), deadline)?;
+            let found = self.send_object(&mut *draft, source, stored, Some(encryption))?;
             sent += found.size;
             list.file = format!("{}.{AGE}", list.file);
             (list.size_bytes, list.sha256) = (found.size, found.sha256);
@@ -444,7 +453,6 @@ impl Copier<'_> {
         source: &str,
         (file, sha256, size): (&str, &str, u64),
         encryption: Option<&BackupEncryption>,
-        deadline: Option<Instant>,
     ) -> Result<Measurement> {
         let progress = Progress::default();
         let title = format!("copying {source}");
@@ -456,7 +464,7 @@ impl Copier<'_> {
         let objects = self.from.objects(source);
         let mut sink = BoundedSink {
             inner: &mut *pending,
-            deadline,
+            deadline: self.deadline,
         };
         let (found, sent) = match encryption {
             None => {

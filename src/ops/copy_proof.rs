@@ -7,13 +7,21 @@ use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::Sidecar;
 use crate::store::{self, Access, Store, StoreSettings, names};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The stores that must have a copy, opened when the first backup is asked for.
 pub struct CopyStores {
     /// By its name; why it could not be opened, where it could not be.
     stores: Vec<(String, OpenedStore)>,
+    /// What a store said that could not be asked any more: it is not asked again.
+    silent: RefCell<HashMap<String, String>>,
 }
+
+/// How long is tried to ask a store for its copies: removing something has time until the next run.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A store, or why it could not be opened.
 type OpenedStore = Result<Arc<dyn Store>, String>;
@@ -22,11 +30,14 @@ impl CopyStores {
     /// Opens these stores; one that can't be opened has no copy.
     pub fn open(stores: &[(String, StoreSettings)]) -> CopyStores {
         let open = |(name, settings): &(String, StoreSettings)| {
-            let opened = store::open(settings, Access::Read);
+            let mut settings = settings.clone();
+            settings.connection.retry_for = settings.connection.retry_for.min(PATIENCE);
+            let opened = store::open(&settings, Access::Read);
             (name.clone(), opened.map_err(|error: Error| error.message()))
         };
         CopyStores {
             stores: stores.iter().map(open).collect(),
+            silent: RefCell::default(),
         }
     }
 
@@ -47,6 +58,9 @@ impl CopyStores {
                     return Some(format!("`{name}` could not be asked for its copy: {why}"));
                 }
             };
+            if let Some(why) = self.silent.borrow().get(name) {
+                return Some(why.clone());
+            }
             let known = state.copies.get(name);
             let known = known.and_then(|last| last.sidecar_sha256.as_deref());
             match check_copy(&**store, source, id, &bytes, known) {
@@ -57,7 +71,13 @@ impl CopyStores {
                 Err(error) if error.kind() == Kind::NotFound => {
                     Some(format!("not in `{name}` yet"))
                 }
-                Err(error) => Some(format!("`{name}`: {error}")),
+                Err(error) => {
+                    let why = format!("`{name}`: {error}");
+                    if error.kind() != Kind::Damaged {
+                        self.silent.borrow_mut().insert(name.clone(), why.clone());
+                    }
+                    Some(why)
+                }
             }
         })
     }
@@ -77,6 +97,12 @@ pub fn check_copy(
     known_sha256: Option<&str>,
 ) -> Result<Option<String>> {
     let name = names::sidecar_name(id);
+    if store.is_retired(source, id)? {
+        return Err(Error::not_found(format!(
+            "`{}` is being removed",
+            store.location().object(source, &name)
+        )));
+    }
     let found_bytes = store.read(source, &name)?;
     let sha256 = measure_bytes(&found_bytes)?.sha256;
     let unusable = |why| Error::damaged(format!("its sidecar can't be used: {why}"));

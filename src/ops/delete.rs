@@ -8,7 +8,7 @@ use crate::catalog::{Catalog, ListedBackup, Presence, UnreadableSidecar, quoted_
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::retention::dependents_first;
-use crate::store::{Retirement, Store, names};
+use crate::store::{KnownNames, Retirement, Store, names};
 use crate::units;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -85,11 +85,25 @@ impl DeletePlan {
         for backup in &self.doomed {
             let _lock = self.store.lock(&backup.source, session.lock_wait)?;
             interrupt::check()?;
-            self.look_again(&backup.source)?;
+            let mut known = self.look_again(&backup.source)?;
             let elsewhere = self.refuse_what_is_read(backup)?;
             let (id, source) = (&backup.id, &backup.source);
             let noted = note_removal(&*self.store, source, id, backup.witness.as_deref())?;
-            match self.store.retire(source, id, &backup.files)? {
+            if let (Some(known), Some(event)) = (&mut known, &noted) {
+                known.add(event);
+            }
+            match self
+                .store
+                .retire(source, id, &backup.files, known.as_ref())?
+            {
+                Retirement::Changed(event) => {
+                    if let Some(noted) = noted {
+                        retract_event(&*self.store, source, &noted);
+                    }
+                    let text = format!("`{id}` stays: its `{event}` is new");
+                    let hint = Hint::new().text("look at it again: ").command(["show", id]);
+                    return Err(Error::failed(text).with_hint(hint));
+                }
                 Retirement::Done => observer.line(format!("deleted {id}")),
                 Retirement::Hidden(lock) => observer.line(format!(
                     "deleted {id}: its files are {lock}, and go with the first cleanup after that"
@@ -115,8 +129,8 @@ impl DeletePlan {
     }
 
     /// Refuses again, now that nobody else can change the source: a pin, or another run's removal,
-    /// may have come while the question stood.
-    fn look_again(&self, source: &str) -> Result<()> {
+    /// may have come while the question stood. Gives what is known now.
+    fn look_again(&self, source: &str) -> Result<Option<KnownNames>> {
         let now = Catalog::read(&*self.store, Some(&[source.to_owned()]))?;
         let there = now
             .of(source)
@@ -126,7 +140,8 @@ impl DeletePlan {
             .filter(|id| self.request.ids.iter().any(|asked| asked == id))
             .map(str::to_owned)
             .collect();
-        find_doomed(&of_source, self.request.force, &now, &*self.store).map(drop)
+        find_doomed(&of_source, self.request.force, &now, &*self.store)?;
+        Ok(now.known_names(source).cloned())
     }
 
     /// Refuses a backup that somebody reads; gives the places that links in the store lead to. What

@@ -58,12 +58,21 @@ pub fn add_named_event(
     store.write_once(source, &name, &event.to_bytes())?;
     // Without a lock the backup may have been removed meanwhile. Its events were looked for after
     // its sidecar was gone, so this one was seen, or it is seen here that the sidecar is gone.
-    must_be_listed(&*objects, id).inspect_err(|error| {
+    // Where there are tombstones, whoever removes it looks for new events after its own.
+    let is_there = must_be_listed(&*objects, id).and_then(|()| must_stay(store, source, id));
+    is_there.inspect_err(|error| {
         if error.kind() == Kind::NotFound {
             let _ = store.remove(source, &name);
         }
     })?;
     Ok(Some(name))
+}
+
+fn must_stay(store: &dyn Store, source: &str, id: &str) -> Result<()> {
+    match store.is_retired(source, id)? {
+        true => Err(Error::not_found(format!("`{id}` is being removed"))),
+        false => Ok(()),
+    }
 }
 
 /// Takes an event back that turned out to be untrue, as far as the store lets it go.
@@ -166,7 +175,7 @@ mod tests {
     fn a_backup_that_is_gone_gets_no_event() {
         let dir = tempfile::tempdir().unwrap();
         let (store, id) = with_backup(&dir);
-        let _ = store.retire("app", &id, &[]).unwrap();
+        let _ = store.retire("app", &id, &[], None).unwrap();
         let error = add_event(&*store, "app", &id, Change::Pinned).unwrap_err();
         assert_eq!(error.kind(), Kind::NotFound);
         assert!(store.list("app").unwrap().objects.is_empty());

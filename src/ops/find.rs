@@ -235,6 +235,10 @@ fn newer_ones(catalog: &Catalog, source: &str, good: &ListedBackup) -> Vec<Newer
                 ),
                 false,
             ),
+            _ if other.good() && other.dated_ahead => (
+                "dated later than its store had it (name it to use it)".to_owned(),
+                false,
+            ),
             _ if other.good() => (
                 "dated ahead of this machine's clock (name it to use it)".to_owned(),
                 false,
@@ -438,6 +442,7 @@ fn sidecar_of(store: &dyn Store, source: &str, dir: &Path, name: &str) -> Result
         presence,
         way: WayState::Whole,
         signature,
+        dated_ahead: false,
         digest: None,
     }))
 }

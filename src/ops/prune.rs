@@ -159,7 +159,14 @@ pub fn prune_copies(
         Some(why) => Err(Error::failed(format!(
             "retention is held back in `{}`: {why}",
             store.name()
-        ))),
+        ))
+        .with_hint(Hint::new().text("if it is right so: ").command([
+            "cleanup",
+            source,
+            "--store",
+            &store.name(),
+            "--force",
+        ]))),
         None => Ok(()),
     }
 }

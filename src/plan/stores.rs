@@ -74,8 +74,12 @@ pub fn store(
     if let Some(text) = flag {
         let named = config.and_then(|config| config.stores.get(text));
         let is_word = !text.contains('/') && !matches!(text, "." | "..");
-        if let Some(config) =
-            config.filter(|config| named.is_none() && is_word && !config.stores.is_empty())
+        let has_names = |config: &&Config| {
+            !config.stores.is_empty() || text == MAIN_STORE && config.store.is_some()
+        };
+        if let Some(config) = config
+            .filter(|_| named.is_none() && is_word)
+            .filter(has_names)
             && !is_store(&parse(text, cwd)?)?
         {
             return match &config.store {

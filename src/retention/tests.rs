@@ -30,6 +30,7 @@ fn good(at: &str) -> Candidate {
     Candidate {
         id: at.into(),
         at: time(at),
+        dated_ahead: false,
         label: "a".into(),
         size_bytes: 10,
         standing: Good,
@@ -62,6 +63,11 @@ fn the_newest_plain_backup_stays_until_a_key_was_proven() {
     assert_eq!(kept(KeyNeed::Unproven), 2);
     assert_eq!(kept(KeyNeed::Proven), 1);
     assert_eq!(kept(KeyNeed::Plain), 1);
+}
+
+/// Neither this machine's clock nor its store's is before it.
+fn is_past(candidate: &Candidate) -> bool {
+    candidate.at <= time(NOW) && !candidate.dated_ahead
 }
 
 fn flawed(at: &str, standing: Standing) -> Candidate {
@@ -498,6 +504,25 @@ fn the_future_stays_and_feeds_nothing() {
 }
 
 #[test]
+fn what_a_store_had_before_its_date_stays_and_feeds_nothing() {
+    let one = policy(|p| p.keep_last = Some(1));
+    let ahead = Candidate {
+        dated_ahead: true,
+        ..good("2026-11-20 11:00:00")
+    };
+    let history = [ahead, good("2026-11-20 10:00:00"), good("2026-11-19")];
+    let decision = decide_all(&history, &one, time(NOW));
+    assert_eq!(
+        kept(&decision),
+        ["2026-11-20 11:00:00", "2026-11-20 10:00:00"]
+    );
+    assert_eq!(
+        reasons(&decision, "2026-11-20 11:00:00"),
+        ["timestamp later than its store had it"]
+    );
+}
+
+#[test]
 fn partial_and_damaged_wait_for_a_newer_good_one() {
     let one = policy(|p| p.keep_last = Some(1));
     for (standing, word) in [(Partial, "partial"), (Damaged, "damaged")] {
@@ -804,6 +829,7 @@ fn history() -> impl Strategy<Value = Vec<Candidate>> {
             |(number, (at, label, size_bytes, standing, pinned, proven, base))| Candidate {
                 id: format!("{number:02}"),
                 at,
+                dated_ahead: number % 11 == 10,
                 label: label.into(),
                 size_bytes,
                 standing,
@@ -958,14 +984,14 @@ proptest! {
         let decision = decide_mixed(&history, &policies, time(NOW));
         let kept = kept(&decision);
         let past_good = |candidate: &&Candidate| {
-            candidate.standing == Good && candidate.at <= time(NOW) && candidate.label !=
+            candidate.standing == Good && is_past(candidate) && candidate.label !=
                 PRE_RESTORE
         };
         for candidate in &history {
             let without_policy = candidate.label == "c" && past_good(&candidate);
             let untold = matches!(candidate.standing,
                 Unknown | Unreachable | Missing | OtherLength);
-            if candidate.pinned || untold || candidate.at > time(NOW) || without_policy {
+            if candidate.pinned || untold || !is_past(candidate) || without_policy {
                 prop_assert!(kept.contains(&candidate.id.as_str()), "{:?}", candidate);
             }
         }
@@ -1065,7 +1091,7 @@ proptest! {
     fn failed_attempts_influence_nothing(history in whole_backups(), policies in [any_policy(),
         any_policy()]) {
         let idle = |candidate: &Candidate| matches!(candidate.standing, Failed | Unknown)
-            || candidate.at > time(NOW);
+            || !is_past(candidate);
         let with = decide_mixed(&history, &policies, time(NOW));
         let active = without(&history, idle);
         let without = decide_mixed(&active, &policies, time(NOW));
@@ -1080,8 +1106,8 @@ proptest! {
     fn caps_hold_where_nothing_is_held(history in whole_backups(), most in 1..6_u32) {
         let policy = RetentionPolicy { max_count: Some(most), ..RetentionPolicy::default() };
         let plain = |candidate: &Candidate| {
-            !candidate.pinned && !candidate.proven && candidate.standing == Good && candidate.at <=
-                time(NOW) && candidate.label == "a"
+            !candidate.pinned && !candidate.proven && candidate.standing == Good
+                && is_past(candidate) && candidate.label == "a"
         };
         let history = without(&history, |candidate| !plain(candidate));
         prop_assert_eq!(kept(&decide_all(&history, &policy, time(NOW))).len(),

@@ -73,6 +73,7 @@ mod tests {
         Candidate {
             id: number.to_string(),
             at: DateTime::UNIX_EPOCH + TimeDelta::hours(number.cast_signed()),
+            dated_ahead: false,
             label: "hourly".into(),
             size_bytes: 1,
             standing: Standing::Good,

@@ -1,7 +1,9 @@
 //! Faults: a wrapper over any store of which the Nth call fails, and a countdown to the Nth step
 //! inside of the local one.
 
-use super::{Draft, Listing, Location, Objects, PendingObject, Properties, Retirement, Store};
+use super::{
+    Draft, KnownNames, Listing, Location, Objects, PendingObject, Properties, Retirement, Store,
+};
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
@@ -157,9 +159,20 @@ impl Store for FaultyStore<'_> {
         }))
     }
 
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement> {
+    fn retire(
+        &self,
+        source: &str,
+        id: &str,
+        objects: &[String],
+        known: Option<&KnownNames>,
+    ) -> Result<Retirement> {
         self.countdown.call()?;
-        self.inner.retire(source, id, objects)
+        self.inner.retire(source, id, objects, known)
+    }
+
+    fn is_retired(&self, source: &str, id: &str) -> Result<bool> {
+        self.countdown.call()?;
+        self.inner.is_retired(source, id)
     }
 
     fn sweep(&self, source: &str, named_by: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {

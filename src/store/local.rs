@@ -4,8 +4,8 @@ mod directory;
 mod draft;
 
 use super::{
-    Access, Draft, Listing, Location, MARK, Objects, Properties, Retirement, Store, check_mark,
-    free_id, must_be_new, names, new_mark,
+    Access, Draft, KnownNames, Listing, Location, MARK, Objects, Properties, Retirement, Store,
+    check_mark, free_id, must_be_new, names, new_mark,
 };
 use crate::durable;
 use crate::error::{Context, Error, Hint, Kind, Result};
@@ -250,7 +250,7 @@ impl Store for LocalStore {
         let (objects, unfinished) = sorted_out(self.directory(source).all_names()?);
         Ok(Listing {
             objects,
-            sizes: HashMap::new(),
+            facts: HashMap::new(),
             unfinished,
         })
     }
@@ -290,7 +290,13 @@ impl Store for LocalStore {
         Ok(Box::new(LocalDraft::new(dir, id.to_owned())))
     }
 
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement> {
+    fn retire(
+        &self,
+        source: &str,
+        id: &str,
+        objects: &[String],
+        _known: Option<&KnownNames>,
+    ) -> Result<Retirement> {
         draft::retire(&self.directory(source), id, objects)?;
         Ok(Retirement::Done)
     }

@@ -29,19 +29,22 @@ pub mod objects;
 pub mod probe;
 mod record;
 mod retry;
+mod server_text;
 mod sftp;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use super::{
-    Access, DeletePermission, Draft, Listing, Location, ObjectLock, Objects, Properties,
-    RemovalLimit, Retirement, Store, StoreSettings, already_there, free_id, ignore_missing,
-    must_be_new, names,
+    Access, DeletePermission, Draft, KnownNames, Listing, Location, ObjectFacts, ObjectLock,
+    Objects, Properties, RemovalLimit, Retirement, Store, StoreSettings, already_there, free_id,
+    ignore_missing, must_be_new, names,
 };
 use crate::error::{Context, Error, Kind, Result};
 use crate::lock::Lock;
 use crate::signature::{Signer, TrustedKeys, VerifyingKey};
 use chrono::{DateTime, Utc};
-use draft::RemoteDraft;
+use draft::{RemoteDraft, Reservation};
 use medium::{Creation, FoundObject, Medium};
 use record::{ProcessMark, RecordName, TombstoneRecord};
 use std::collections::{BTreeSet, HashSet};
@@ -54,6 +57,15 @@ use std::time::Duration;
 /// No sidecar, event or list of contents that is read whole is longer, in bytes. A longer one is
 /// not ours.
 const LONGEST_SMALL_OBJECT: u64 = 256 << 20;
+
+/// No sidecar is longer, in bytes: one of 100,000 tables is shorter.
+const LONGEST_SIDECAR: u64 = 16 << 20;
+
+/// No event, signature, reservation or tombstone is longer, in bytes.
+const LONGEST_RECORD: u64 = 4 << 20;
+
+/// How many ids are tried for a new backup.
+const MOST_IDS: u32 = 100;
 
 /// See the head of this file.
 pub struct RemoteStore {
@@ -225,10 +237,21 @@ impl RemoteStore {
         Ok(found)
     }
 
+    /// The names of what the medium has of a backup, records aside.
+    fn names_of(&self, source: &str, id: &str) -> Result<Vec<String>> {
+        let prefix = key(source, "");
+        let found = self.medium.list_beginning(&key(source, id))?.into_iter();
+        let names = found.filter_map(|object| {
+            let name = object.key.strip_prefix(&prefix)?;
+            (names::id_of(name) == Some(id) && !name.contains('/')).then(|| name.to_owned())
+        });
+        Ok(names.collect())
+    }
+
     /// The tombstone of a backup; `None` where there is none, or one that means nothing here.
     fn tombstone(&self, source: &str, id: &str) -> Result<Option<TombstoneRecord>> {
         let key = key(source, &record::tombstone_name(id));
-        let bytes = match self.medium.read(&key, LONGEST_SMALL_OBJECT) {
+        let bytes = match self.medium.read(&key, LONGEST_RECORD) {
             Err(error) if error.kind() == Kind::NotFound => return Ok(None),
             read => read?,
         };
@@ -249,7 +272,7 @@ impl RemoteStore {
             }
             found.retain(|object| !meaningless.contains(&object.key));
         }
-        Ok(sorted_out(found))
+        Ok(sorted_out(found, self.medium.tells_time()))
     }
 
     /// Creates a small object of a source; that it is there already, with the same bytes, is
@@ -258,6 +281,18 @@ impl RemoteStore {
         create_once(&*self.medium, &key(source, name), bytes, || {
             self.location.object(source, name)
         })
+    }
+}
+
+/// The most bytes that are read of an object that is read whole: others may write there, and many
+/// are read at once.
+fn longest(name: &str) -> u64 {
+    if names::sidecar_id(name).is_some() {
+        LONGEST_SIDECAR
+    } else if names::companion_id(name).is_some() {
+        LONGEST_RECORD
+    } else {
+        LONGEST_SMALL_OBJECT
     }
 }
 
@@ -290,7 +325,8 @@ fn is_surely_missing(medium: &dyn Medium, key: &str) -> Result<bool> {
 
 /// Sorts what was found into objects and the ids of what is not finished. Of a backup with a
 /// tombstone the sidecar is not listed, and of one that is only reserved nothing is.
-fn sorted_out(found: Vec<FoundObject>) -> Listing {
+/// The times of the list count where they are the service's own.
+fn sorted_out(found: Vec<FoundObject>, tells_time: bool) -> Listing {
     let (mut retired, mut reserved) = (HashSet::new(), HashSet::new());
     let mut unfinished = BTreeSet::new();
     let mut objects = Vec::new();
@@ -313,15 +349,19 @@ fn sorted_out(found: Vec<FoundObject>) -> Listing {
             reserved.remove(id);
         }
     }
+    let facts_of = |object: &FoundObject| ObjectFacts {
+        size: object.size,
+        written: object.modified.filter(|_| tells_time),
+    };
     let is_listed = |object: &FoundObject| {
         let id = names::id_of(&object.key);
         !retired.contains(&object.key) && !id.is_some_and(|id| reserved.contains(id))
     };
     objects.retain(is_listed);
     Listing {
-        sizes: objects
+        facts: objects
             .iter()
-            .map(|object| (object.key.clone(), object.size))
+            .map(|object| (object.key.clone(), facts_of(object)))
             .collect(),
         objects: objects.into_iter().map(|object| object.key).collect(),
         unfinished: unfinished.into_iter().collect(),
@@ -373,36 +413,51 @@ impl Store for RemoteStore {
 
     fn begin_draft(&self, source: &str, label: &str, at: DateTime<Utc>) -> Result<Box<dyn Draft>> {
         let mut listing = self.list(source)?;
-        loop {
+        for _ in 0..MOST_IDS {
             let id = free_id(&listing, source, label, at);
-            if let Some(draft) = RemoteDraft::reserve(self, source, &id)? {
-                return Ok(Box::new(draft));
+            if let Reservation::Granted(draft) = RemoteDraft::reserve(self, source, &id)? {
+                return Ok(draft);
             }
-            // Another run has it, or a killed one had.
             listing.unfinished.push(id);
         }
+        Err(Error::failed(format!(
+            "`{}` says of {MOST_IDS} names for a backup that each is taken",
+            self.location
+        )))
     }
 
     fn begin_copy(&self, source: &str, id: &str) -> Result<Box<dyn Draft>> {
         must_be_new(&self.list(source)?, id, &self.location)?;
-        match RemoteDraft::reserve(self, source, id)? {
-            Some(draft) => Ok(Box::new(draft)),
-            None if !is_surely_missing(&*self.medium, &key(source, &names::sidecar_name(id)))? => {
-                Err(already_there(id, &self.location))
-            }
-            None => Err(Error::new(
-                Kind::Locked,
-                format!(
-                    "`{id}` is being written to `{}` by another run",
-                    self.location
-                ),
-            )),
-        }
+        let text = match RemoteDraft::reserve(self, source, id)? {
+            Reservation::Granted(draft) => return Ok(draft),
+            Reservation::Listed => return Err(already_there(id, &self.location)),
+            Reservation::Taken => "is being written there by another run, or one that was killed",
+            Reservation::BeingRemoved => "is being removed there",
+        };
+        Err(Error::new(
+            Kind::Locked,
+            format!("`{id}` {text} (`{}`)", self.location),
+        )
+        .with_hint(
+            "a later run finds it free: the one that is at it ends, and what a killed one left is \
+             swept by a machine that may remove, after 7 days whoever left it",
+        ))
     }
 
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement> {
+    fn is_retired(&self, source: &str, id: &str) -> Result<bool> {
+        let key = key(source, &record::tombstone_name(id));
+        Ok(!is_surely_missing(&*self.medium, &key)? && self.tombstone(source, id)?.is_some())
+    }
+
+    fn retire(
+        &self,
+        source: &str,
+        id: &str,
+        objects: &[String],
+        known: Option<&KnownNames>,
+    ) -> Result<Retirement> {
         self.must_remove()?;
-        sweep::retire(self, source, id, objects)
+        sweep::retire(self, source, id, objects, known)
     }
 
     fn sweep(&self, source: &str, _: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {
@@ -473,7 +528,7 @@ impl Objects for RemoteObjects {
     }
 
     fn read_into(&self, name: &str, bytes: &mut Vec<u8>) -> Result<()> {
-        *bytes = self.medium.read(&self.key(name), LONGEST_SMALL_OBJECT)?;
+        *bytes = self.medium.read(&self.key(name), longest(name))?;
         Ok(())
     }
 

@@ -141,8 +141,8 @@ settings! {
         pub download_limit: Option<Rate> = None,
         /// How long a request that fails is tried again, with growing pauses.
         pub retry_for: Duration = Duration::from_secs(15 * 60),
-        /// The longest time that all copies of one backup to this store may take. Not set, there is
-        /// no limit.
+        /// The longest time that all copies of a run to this store may take. Not set, there is no
+        /// limit.
         pub deadline: Option<Duration> = None,
         /// How an upload is verified. `"head"` asks the store for size and checksum, and reads back
         /// where it tells none; `"read"` reads everything back.

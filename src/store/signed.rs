@@ -7,8 +7,8 @@
 //! way, and so has another sidecar, the copying machine signs.
 
 use super::{
-    Draft, Listing, Location, Objects, PendingObject, Properties, Retirement, Store, StoreSettings,
-    names,
+    Draft, KnownNames, Listing, Location, Objects, PendingObject, Properties, Retirement, Store,
+    StoreSettings, names,
 };
 use crate::error::Result;
 use crate::lock::Lock;
@@ -128,8 +128,18 @@ impl Store for SignedStore {
         Ok(self.signing(source, draft, true))
     }
 
-    fn retire(&self, source: &str, id: &str, objects: &[String]) -> Result<Retirement> {
-        self.inner.retire(source, id, objects)
+    fn retire(
+        &self,
+        source: &str,
+        id: &str,
+        objects: &[String],
+        known: Option<&KnownNames>,
+    ) -> Result<Retirement> {
+        self.inner.retire(source, id, objects, known)
+    }
+
+    fn is_retired(&self, source: &str, id: &str) -> Result<bool> {
+        self.inner.is_retired(source, id)
     }
 
     fn sweep(&self, source: &str, named_by: &dyn Fn(&[u8]) -> Vec<String>) -> Result<Vec<String>> {
@@ -303,7 +313,7 @@ mod tests {
                     let event = names::event_name(&id, at, 2);
                     store.write_once("app", &event, b"verified")?;
                     let dump = format!("{id}.sqlite3.gz");
-                    store.retire("app", &id, &[dump]).map(drop)
+                    store.retire("app", &id, &[dump], None).map(drop)
                 };
                 let result = work();
                 crash_after(None);

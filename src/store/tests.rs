@@ -71,7 +71,7 @@ fn publish(store: &dyn Store, at: DateTime<Utc>) -> Result<String> {
 
 fn retire(store: &dyn Store, id: &str) -> Result<()> {
     store
-        .retire("app", id, &[format!("{id}.sqlite3.gz")])
+        .retire("app", id, &[format!("{id}.sqlite3.gz")], None)
         .map(drop)
 }
 

@@ -144,6 +144,27 @@ fn what_names_no_backup_of_the_store_is_no_copy() {
 }
 
 #[test]
+fn what_holds_the_retention_of_copies_back_is_said() {
+    let world = World::new();
+    world.shop("app.db");
+    world.config(
+        "[store]\npath = 'store'\n[stores.usb]\npath = 'usb'\n[stores.usb.retention]\nkeep_last = \
+         1\n[backup]\ncopies = ['usb']\n[sources.app]\nkind = 'sqlite'\npath = 'app.db'\n",
+    );
+    world.dbbackup("backup").run().exits(0);
+    next_second();
+    world.dbbackup("backup").run().exits(0);
+    let before = ids_in(&world, "usb");
+    next_second();
+    world.sql("app.db", "DELETE FROM orders; DELETE FROM customer");
+    let backup = world.dbbackup("backup").run().exits(3);
+    backup
+        .says("app: retention is held back in `")
+        .says("hint:");
+    assert_eq!(ids_in(&world, "usb")[1..], before);
+}
+
+#[test]
 fn a_limit_leaves_the_rest_to_the_next_run() {
     let world = world("copy_limit = '1 B'\n");
     world.dbbackup("backup").run().exits(3);

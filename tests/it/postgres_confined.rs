@@ -306,6 +306,14 @@ impl<'a> Trap<'a> {
     }
 }
 
+/// Whether this root can be exchanged for another one: in a change of root nobody can, nor make a
+/// user namespace, and what is proven keeps the `/proc` that is there.
+fn can_change_root() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let is_root = |line: &str| line.split(' ').nth(4) == Some("/");
+    mounts.lines().any(is_root)
+}
+
 fn try_all(prover: Prover, proc_is_there: bool) {
     let Some(cluster) = Cluster::shared() else {
         return;
@@ -356,12 +364,12 @@ fn in_a_world_of_its_own() {
     {
         return skip("no trial restore is made as this user");
     }
-    try_all(Prover::Oneself, false);
+    try_all(Prover::Oneself, !can_change_root());
 }
 
 #[test]
 fn as_an_ordinary_user() {
-    try_all(Prover::User, false);
+    try_all(Prover::User, !can_change_root());
 }
 
 #[test]

@@ -369,6 +369,7 @@ impl<'a> BackupAttempt<'a> {
             presence,
             way: WayState::Whole,
             signature: self.context.store.own_signature()?,
+            dated_ahead: false,
             digest: None,
         })
     }

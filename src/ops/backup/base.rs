@@ -149,6 +149,7 @@ fn may_be_base(backup: &ListedBackup, now: DateTime<Utc>) -> bool {
         && !backup.is_encrypted()
         && backup.sidecar.label != PRE_RESTORE
         && backup.sidecar.started_at <= now
+        && !backup.dated_ahead
         && (backup.sidecar.dump.as_ref()).is_some_and(|dump| dump.format == "sqlite3")
 }
 

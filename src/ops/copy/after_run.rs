@@ -1,7 +1,9 @@
 //! The copies that a run makes after its backups: each store for itself and all at once, so that
 //! one that is slow or away keeps no other from its copies.
 
-use super::{Copier, CopyBudget, CopySummary, candidates, note_copy, open_target};
+use super::{
+    Copier, CopyBudget, CopySummary, candidates, deadline_of, is_of_store, note_copy, open_target,
+};
 use crate::catalog::Catalog;
 use crate::config::{BackupSettings, Config};
 use crate::error::{Error, Hint, Kind, Result};
@@ -170,6 +172,7 @@ fn copy_to_store(
     let encryption = match session.encryption_at(to.location()) {
         Ok(encryption) => encryption,
         Err(error) => {
+            observer.fail(&error);
             let failed =
                 |(source, _): &(&str, BackupSettings)| result(source, Err(same_error(&error)));
             return task.sources.iter().map(failed).collect();
@@ -182,17 +185,48 @@ fn copy_to_store(
         to: &*to,
         name: task.name,
         lock_wait: session.lock_wait,
-        deadline: task.settings.connection.deadline,
+        deadline: deadline_of(task.settings),
+        is_after_run: true,
         observer,
     };
     let mut budget = CopyBudget::new(None);
     let mut results = Vec::new();
+    // Once the store has failed, the other sources need not wait for it as long.
+    let mut outage: Option<Error> = None;
     for (source, settings) in &task.sources {
         budget.limit = settings.copy_limit;
-        results.push(result(
-            source,
-            copy_source(&copier, source, &mut budget, task, session),
-        ));
+        if let Some(error) = &outage {
+            note_failure(from, source, task.name, error, observer);
+            results.push(result(source, Err(same_error(error))));
+            continue;
+        }
+        let copied = copy_source(&copier, source, &mut budget, task);
+        outage = match &copied {
+            Ok(summary) => {
+                let failed = summary.failed.iter().map(|(_, error)| error);
+                failed
+                    .rev()
+                    .find(|error| is_of_store(error))
+                    .map(same_error)
+            }
+            Err(error) => is_of_store(error).then(|| same_error(error)),
+        };
+        if let Err(error) = &copied
+            && error.kind() != Kind::Interrupted
+        {
+            observer.fail(error);
+            note_failure(from, source, task.name, error, observer);
+        }
+        let pruned = copied.and_then(|mut summary| {
+            if summary.failed.is_empty() && outage.is_none() {
+                let pruned = prune_copies(&copier, source, task, session);
+                summary
+                    .failed
+                    .extend(pruned?.map(|error| (source.to_string(), error)));
+            }
+            Ok(summary)
+        });
+        results.push(result(source, pruned));
     }
     results
 }
@@ -218,13 +252,12 @@ fn note_failure(
     }
 }
 
-/// Copies what is missing of one source, then applies the store's own retention to it.
+/// Copies what is missing of one source.
 fn copy_source(
     copier: &Copier<'_>,
     source: &str,
     budget: &mut CopyBudget,
     task: &StoreTask<'_>,
-    session: &Session,
 ) -> Result<CopySummary> {
     let only = [source.to_owned()];
     let catalog = Catalog::read(copier.from, Some(&only))?;
@@ -240,7 +273,9 @@ fn copy_source(
         );
         copier.observer.warn(text);
     }
-    let summary = copier.copy_source(source, &catalog, &wanted, budget)?;
+    let copied = copier.copy_source(source, &catalog, &wanted, budget);
+    let summary =
+        copied.map_err(|error| error.context(format!("{source}: copying to `{}`", task.name)))?;
     if !summary.waiting.is_empty() && summary.failed.is_empty() {
         copier.observer.note(format!(
             "{source}: {} more to copy to `{}`: the next run goes on",
@@ -248,11 +283,30 @@ fn copy_source(
             task.name
         ));
     }
-    let policies = own_policies(task.name, source, session);
-    if summary.failed.is_empty() && !policies.is_empty() && copier.to.properties().removes {
-        prune::prune_copies(copier.to, source, &policies, session, copier.observer)?;
-    }
     Ok(summary)
+}
+
+/// Applies the store's own retention to its copies of a source. What came of it is told, and given
+/// back.
+fn prune_copies(
+    copier: &Copier<'_>,
+    source: &str,
+    task: &StoreTask<'_>,
+    session: &Session,
+) -> Result<Option<Error>> {
+    let policies = own_policies(task.name, source, session);
+    if policies.is_empty() || !copier.to.properties().removes {
+        return Ok(None);
+    }
+    match prune::prune_copies(copier.to, source, &policies, session, copier.observer) {
+        Err(error) if error.kind() == Kind::Interrupted => Err(error),
+        Err(error) => {
+            let error = error.context(source);
+            copier.observer.fail(&error);
+            Ok(Some(error))
+        }
+        Ok(()) => Ok(None),
+    }
 }
 
 /// The retention that the configuration has for this store alone. What holds for the first store

@@ -85,7 +85,10 @@ pub fn find_hold(
 ) -> Result<Option<BrakeHold>> {
     // What a wrong clock dated ahead is no measure of anything.
     let counts = |backup: &&ListedBackup| {
-        backup.good() && backup.sidecar.label != PRE_RESTORE && backup.sidecar.started_at <= now
+        backup.good()
+            && backup.sidecar.label != PRE_RESTORE
+            && backup.sidecar.started_at <= now
+            && !backup.dated_ahead
     };
     let all: Vec<&ListedBackup> = catalog.of(source).filter(counts).collect();
     let accepted = all

@@ -12,7 +12,7 @@ use crate::ops::{Observer, time_of};
 use crate::plan::RetentionPolicies;
 use crate::retention::{self, Candidate, Decision, KeyNeed, Standing, Verdict};
 use crate::sidecar::{BackupState, Braked, Level, Status, Totals};
-use crate::store::{Retirement, Store, names};
+use crate::store::{KnownNames, Retirement, Store, names};
 use crate::units;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashMap;
@@ -64,6 +64,8 @@ pub struct PrunePlan {
     pub(super) outdated: Vec<BackupState>,
     /// Whether the brake is released.
     pub(super) force: bool,
+    /// What it was made of, where the store has no locks.
+    pub(super) known: Option<KnownNames>,
 }
 
 impl PrunePlan {
@@ -88,6 +90,7 @@ pub fn plan_source(
     let mut plan = PrunePlan {
         brake,
         force,
+        known: catalog.known_names(source).cloned(),
         ..PrunePlan::default()
     };
     match plan.hold() {
@@ -217,6 +220,9 @@ pub(super) fn carry_out(
     source: &str,
     observer: &dyn Observer,
 ) -> Result<PrunePlan> {
+    if let Some(why) = what_changed(&plan, store, source)? {
+        plan.keep_where(|_| Some(why.clone()));
+    }
     match (&plan.brake, plan.force) {
         (Some(hold), true) => brake::accept(store, source, hold, observer),
         (Some(hold), false) => brake::remember(store, source, hold, observer),
@@ -241,8 +247,18 @@ pub(super) fn carry_out(
             continue;
         }
         let noted = note_removal(store, source, &removal.id, removal.witness.as_deref())?;
-        match store.retire(source, &removal.id, &removal.files)? {
+        if let (Some(known), Some(event)) = (&mut plan.known, &noted) {
+            known.add(event);
+        }
+        match store.retire(source, &removal.id, &removal.files, plan.known.as_ref())? {
             Retirement::Done => removed.push(removal),
+            Retirement::Changed(event) => {
+                if let Some(event) = noted {
+                    retract_event(store, source, &event);
+                }
+                needed.add(removal.base.as_ref(), &removal.id);
+                plan.kept.push(removal.kept_for(&unknown_object(&event)));
+            }
             Retirement::Locked(lock) => {
                 // Else nobody would miss it if somebody else removed it later.
                 if let Some(event) = noted {
@@ -270,6 +286,28 @@ pub(super) fn carry_out(
         ));
     }
     Ok(plan)
+}
+
+/// Says what the store lists now that it did not when the plan was made: a pin that another machine
+/// has set meanwhile, or what was left out of the first list.
+fn what_changed(plan: &PrunePlan, store: &dyn Store, source: &str) -> Result<Option<String>> {
+    let Some(known) = plan.known.as_ref().filter(|_| !plan.removals.is_empty()) else {
+        return Ok(None);
+    };
+    let found = store.list(source)?.objects;
+    let ids: Vec<&str> = plan
+        .removals
+        .iter()
+        .map(|removal| removal.id.as_str())
+        .collect();
+    let unknown = known
+        .unknown_sidecar(&found)
+        .or_else(|| known.unknown_event(&found, &ids));
+    Ok(unknown.map(unknown_object))
+}
+
+fn unknown_object(name: &str) -> String {
+    format!("the store has `{name}`, which it did not list before: the next run looks again")
 }
 
 impl Removal {
@@ -324,6 +362,7 @@ pub(super) fn decide(
         .map(|entry| Candidate {
             id: entry.id.clone(),
             at: time_of(&entry.id),
+            dated_ahead: false,
             label: names::split_id(&entry.id)
                 .map_or(String::new(), |(_, label, _)| label.to_owned()),
             size_bytes: 0,
@@ -412,6 +451,7 @@ fn candidate(backup: &ListedBackup) -> Candidate {
             at.checked_add_signed(TimeDelta::microseconds(number.into()))
                 .unwrap_or(at)
         },
+        dated_ahead: backup.dated_ahead,
         label: backup.sidecar.label.to_string(),
         size_bytes: backup.presence.bytes(),
         standing,

@@ -345,6 +345,7 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
         proof: proofs.max(),
         encrypted: backup.is_encrypted(),
         key_proven: backup.state.keys_proven.values().max().copied(),
+        dated_ahead: backup.dated_ahead,
         safety_copy: sidecar.label == PRE_RESTORE && sidecar.status != Status::Failed,
         absent: sidecar.status != Status::Failed
             && (!backup.is_whole() || matches!(backup.way, WayState::Missing(_)))
@@ -374,6 +375,7 @@ fn unreadable(lost: &crate::catalog::UnreadableSidecar) -> JudgedAttempt<'_> {
         proof: None,
         encrypted: false,
         key_proven: None,
+        dated_ahead: false,
         safety_copy: label == PRE_RESTORE,
         absent: false,
     }

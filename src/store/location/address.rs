@@ -94,6 +94,13 @@ impl RemoteAddress {
 
 fn parse_rclone(remote: &str) -> Result<RemoteAddress, String> {
     match remote.split_once(':') {
+        Some((name, _)) if name.contains([',', '=']) || name.is_empty() && remote.contains('=') => {
+            Err(
+                "keys do not belong into an address: make a remote with `rclone config`, and write \
+                 `rclone:REMOTE:PATH`"
+                    .to_owned(),
+            )
+        }
         Some((name, _)) if !name.is_empty() => Ok(RemoteAddress::Rclone(
             remote.trim_end_matches('/').to_owned(),
         )),
@@ -280,6 +287,8 @@ mod tests {
             "sftp:///b",
             "rclone:",
             "rclone:path",
+            "rclone:b2,key=s3cret:bucket",
+            "rclone::s3,secret_access_key=s3cret:bucket",
         ] {
             let why = RemoteAddress::parse(text).unwrap_err();
             assert!(!why.contains("s3cret"), "{why}");

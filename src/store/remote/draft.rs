@@ -2,29 +2,61 @@
 //! and a reservation says whose they are until the sidecar is there.
 
 use super::medium::{Creation, Upload};
-use super::record::{DraftRecord, UploadRecord, draft_name, new_upload_name};
-use super::{
-    Medium, RemoteObjects, RemoteStore, create_once, ignore_missing, is_surely_missing, key,
+use super::record::{
+    DraftRecord, UploadRecord, draft_name, has_ended, new_upload_name, tombstone_name,
 };
-use crate::error::{Error, Result};
+use super::{
+    LONGEST_RECORD, LONGEST_SIDECAR, Medium, RemoteObjects, RemoteStore, create_once,
+    ignore_missing, is_surely_missing, key,
+};
+use crate::error::{Error, Kind, Result};
 use crate::failpoint::fail_point;
 use crate::store::names::sidecar_name;
 use crate::store::{Draft, Location, Objects, PendingObject, check_name};
+use crate::units;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// What came of asking for an id.
+pub enum Reservation {
+    /// It is this run's.
+    Granted(Box<RemoteDraft>),
+    /// Another run has it, or had it when it was killed.
+    Taken,
+    /// A backup has it.
+    Listed,
+    /// A backup has it, and is being removed.
+    BeingRemoved,
+}
 
 /// See the head of this file.
 pub struct RemoteDraft {
     location: Location,
     removes: bool,
     id: String,
+    /// The reservation's bytes.
+    record: Vec<u8>,
     objects: ReservedObjects,
     /// The names of the records of its uploads.
     uploads: Arc<Mutex<Vec<String>>>,
     /// Set before the sidecar is sent: from then on only a sweep can tell whether it is there.
     may_be_listed: bool,
+}
+
+/// Makes a reservation that is there already this run's: it is, after all, or its run has ended.
+fn take_over(medium: &dyn Medium, reservation: &str, record: &[u8]) -> Result<bool> {
+    let found = medium.read(reservation, LONGEST_RECORD)?;
+    if found == record {
+        return Ok(true);
+    }
+    if !has_ended(&found) {
+        return Ok(false);
+    }
+    medium.replace(reservation, record)?;
+    // Another run may have had the same idea.
+    Ok(medium.read(reservation, LONGEST_RECORD)? == record)
 }
 
 /// The objects of a draft.
@@ -34,37 +66,45 @@ struct ReservedObjects {
 }
 
 impl RemoteDraft {
-    /// Reserves an id for this run; `None` where another one has it.
-    pub fn reserve(store: &RemoteStore, source: &str, id: &str) -> Result<Option<RemoteDraft>> {
+    /// Reserves an id for this run. The reservation of a run of this machine that was killed is
+    /// taken over.
+    pub fn reserve(store: &RemoteStore, source: &str, id: &str) -> Result<Reservation> {
         let record = DraftRecord::new(store.process.clone()).to_bytes();
         let reservation = key(source, &draft_name(id));
         if store.medium.create(&reservation, &record)? == Creation::AlreadyThere
-            && store
-                .medium
-                .read(&reservation, super::LONGEST_SMALL_OBJECT)?
-                != record
+            && !take_over(&*store.medium, &reservation, &record)?
         {
-            return Ok(None);
+            return Ok(Reservation::Taken);
         }
         // A list may be short, and this run would write over the objects of a backup, or remove
-        // them when it is given up.
-        if !is_surely_missing(&*store.medium, &key(source, &sidecar_name(id)))? {
+        // them when it is given up. Of one that is being removed the rest goes later, whatever has
+        // its names then.
+        let is_gone = |name: &str| is_surely_missing(&*store.medium, &key(source, name));
+        let refused = if !is_gone(&sidecar_name(id))? {
+            Some(Reservation::Listed)
+        } else if !is_gone(&tombstone_name(id))? && store.tombstone(source, id)?.is_some() {
+            Some(Reservation::BeingRemoved)
+        } else {
+            None
+        };
+        if let Some(refused) = refused {
             if store.removes() {
                 ignore_missing(store.medium.remove(&reservation))?;
             }
-            return Ok(None);
+            return Ok(refused);
         }
-        Ok(Some(RemoteDraft {
+        Ok(Reservation::Granted(Box::new(RemoteDraft {
             location: store.location.clone(),
             removes: store.removes(),
             id: id.to_owned(),
+            record,
             objects: ReservedObjects {
                 all: RemoteObjects::new(Arc::clone(&store.medium), source),
                 names: Vec::new(),
             },
             uploads: Arc::default(),
             may_be_listed: false,
-        }))
+        })))
     }
 
     fn medium(&self) -> &dyn Medium {
@@ -97,10 +137,20 @@ impl RemoteDraft {
         ignore_missing(self.medium().remove(&self.key(name)))
     }
 
+    /// Whether the reservation is still this run's.
+    fn is_reserved(&self) -> Result<bool> {
+        let key = self.key(&draft_name(&self.id));
+        match self.medium().read(&key, LONGEST_RECORD) {
+            Ok(bytes) => Ok(bytes == self.record),
+            Err(error) if error.kind() == Kind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// An error where the reservation is gone: somebody took this run for a dead one, and may have
-    /// removed its objects.
+    /// removed its objects, or written others of the same names.
     fn check_reservation(&self) -> Result<()> {
-        if is_surely_missing(self.medium(), &self.key(&draft_name(&self.id)))? {
+        if !self.is_reserved()? {
             return Err(Error::failed(format!(
                 "the reservation of `{}` in `{}` was removed while it was written",
                 self.id, self.location
@@ -157,6 +207,14 @@ impl Draft for RemoteDraft {
         }
         fail_point("store: sidecar drafted")?;
         let name = sidecar_name(&self.id);
+        if sidecar.len() as u64 > LONGEST_SIDECAR {
+            return Err(Error::failed(format!(
+                "the sidecar of `{}` has {}, and one of more than {} is not read there",
+                self.id,
+                units::size(sidecar.len() as u64),
+                units::size(LONGEST_SIDECAR)
+            )));
+        }
         self.may_be_listed = true;
         create_once(self.medium(), &self.key(&name), sidecar, || {
             self.location.object(&self.objects.all.source, &name)
@@ -171,7 +229,15 @@ impl Draft for RemoteDraft {
 
 impl Drop for RemoteDraft {
     fn drop(&mut self) {
-        if !self.may_be_listed && self.removes {
+        if self.may_be_listed || !self.removes {
+            return;
+        }
+        // Without the reservation the objects of these names may be another run's. After a signal
+        // nothing can be asked any more: then it is taken for this run's still.
+        let is_ours = self
+            .is_reserved()
+            .unwrap_or_else(|error| error.kind() == Kind::Interrupted);
+        if is_ours {
             let _ = self.discard();
         }
     }

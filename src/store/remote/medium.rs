@@ -50,6 +50,13 @@ pub trait Medium: Send + Sync {
     /// Keys that are no UTF-8, or have a control character in them, are left out.
     fn list(&self, prefix: &str) -> Result<Vec<FoundObject>>;
 
+    /// The objects whose keys begin with `beginning`, which need not end with a slash. What is
+    /// listed as well may begin otherwise.
+    fn list_beginning(&self, beginning: &str) -> Result<Vec<FoundObject>> {
+        let end = beginning.rfind('/').map_or(0, |slash| slash + 1);
+        self.list(&beginning[..end])
+    }
+
     /// The first segments of keys that have more than one: the names of "directories" at the top.
     fn top_directories(&self) -> Result<Vec<String>>;
 
@@ -100,6 +107,11 @@ pub trait Medium: Send + Sync {
 
     /// Free bytes, where the medium can tell.
     fn free_space(&self) -> Result<Option<u64>>;
+
+    /// Whether the times of its lists are of its own clock, and nobody who writes can set them.
+    fn tells_time(&self) -> bool {
+        false
+    }
 
     /// How many objects are best read at once.
     fn parallelism(&self) -> usize;

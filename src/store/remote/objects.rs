@@ -38,12 +38,12 @@ use super::probe::{MediumProbe, is_trial_key};
 use super::retry::RetryTime;
 use crate::error::{Error, Kind, Result};
 use crate::store::location::ObjectAddress;
-use crate::store::{ConnectionSettings, DeletePermission, ObjectLock, UploadVerification};
+use crate::store::{ConnectionSettings, DeletePermission, ObjectLock, UploadVerification, names};
 use crate::units;
 use chrono::Utc;
 pub use failure::lacks_right;
 use failure::{ServiceAction, answer, explain, reason};
-use listing::{ListPage, is_plain};
+use listing::{EndlessList, ListPage, PageWalk, is_plain};
 use network::Network;
 use object_store::list::PaginatedListOptions;
 use object_store::path::Path as ObjectPath;
@@ -51,7 +51,6 @@ use object_store::{Attribute, Attributes, GetOptions, GetRange, GetResult, Objec
 use probe::BucketProbe;
 use reader::ObjectReader;
 use service::ServiceClient;
-use std::collections::HashSet;
 use std::future::Future;
 use std::io::Read;
 use std::ops::Range;
@@ -66,6 +65,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 
 /// The most objects that a list is believed to hold.
 const MOST_OBJECTS: usize = 5_000_000;
+
+/// The most bytes that the keys of a list may have together.
+const LONGEST_LIST: usize = 512 << 20;
 
 /// A bucket, or what is below a prefix in it.
 pub struct ObjectMedium {
@@ -209,19 +211,24 @@ impl Bucket {
     /// All pages of a list; the keys in it are without the store's prefix.
     async fn pages(&self, prefix: &str, delimiter: bool) -> Result<ListPage> {
         let mut whole = ListPage::default();
-        let mut tokens = HashSet::new();
+        let mut walk = PageWalk::default();
         let mut token: Option<String> = None;
+        let mut length = 0;
         loop {
             let page = self.page(prefix, delimiter, None, token.as_deref()).await?;
+            let next = walk
+                .next(&page)
+                .map_err(|EndlessList| self.endless_list())?;
+            let keys = page.objects.iter().map(|object| &object.key);
+            length += keys.chain(&page.prefixes).map(String::len).sum::<usize>();
             whole.objects.extend(page.objects);
             whole.prefixes.extend(page.prefixes);
-            if whole.objects.len() + whole.prefixes.len() > MOST_OBJECTS {
+            if whole.objects.len() + whole.prefixes.len() > MOST_OBJECTS || length > LONGEST_LIST {
                 return Err(self.endless_list());
             }
-            match page.next {
-                None => break,
-                Some(next) if !tokens.insert(next.clone()) => return Err(self.endless_list()),
-                next => token = next,
+            token = next;
+            if token.is_none() {
+                break;
             }
         }
         let begin = format!("{}{prefix}", self.prefix);
@@ -271,9 +278,13 @@ impl Bucket {
     }
 
     async fn first_key(&self) -> Result<Option<String>> {
+        let mut walk = PageWalk::default();
         let mut token: Option<String> = None;
         loop {
             let page = self.page("", false, Some(100), token.as_deref()).await?;
+            let next = walk
+                .next(&page)
+                .map_err(|EndlessList| self.endless_list())?;
             let keys = page.objects.iter().filter_map(|object| {
                 let key = object.key.strip_prefix(&self.prefix)?;
                 // Some tools make an object of this name when they make a directory.
@@ -283,10 +294,9 @@ impl Bucket {
             if let Some(key) = { keys }.next() {
                 return Ok(Some(key));
             }
-            match page.next {
-                None => return Ok(None),
-                Some(next) if Some(&next) == token.as_ref() => return Err(self.endless_list()),
-                next => token = next,
+            token = next;
+            if token.is_none() {
+                return Ok(None);
             }
         }
     }
@@ -357,9 +367,13 @@ impl Bucket {
     }
 
     /// What a large object is stored with.
-    fn attributes(&self) -> Attributes {
+    /// What an object of this key is sent with. Only dumps have the storage class: whatever is read
+    /// to list, prove or open a backup must be at hand.
+    fn attributes(&self, key: &str) -> Attributes {
         let mut attributes = Attributes::new();
-        if let Some(class) = &self.storage_class {
+        let name = key.rsplit('/').next().unwrap_or(key);
+        let is_dump = !names::is_beside_dump(name) && names::companion_id(name).is_none();
+        if let Some(class) = self.storage_class.as_ref().filter(|_| is_dump) {
             attributes.insert(Attribute::StorageClass, class.clone().into());
         }
         attributes
@@ -369,6 +383,10 @@ impl Bucket {
 impl Medium for ObjectMedium {
     fn list(&self, prefix: &str) -> Result<Vec<FoundObject>> {
         self.network.run(self.bucket.list(prefix))
+    }
+
+    fn list_beginning(&self, beginning: &str) -> Result<Vec<FoundObject>> {
+        self.network.run(self.bucket.list(beginning))
     }
 
     fn top_directories(&self) -> Result<Vec<String>> {
@@ -424,6 +442,10 @@ impl Medium for ObjectMedium {
 
     fn free_space(&self) -> Result<Option<u64>> {
         Ok(None)
+    }
+
+    fn tells_time(&self) -> bool {
+        true
     }
 
     fn parallelism(&self) -> usize {

@@ -196,12 +196,35 @@ impl ProcessMark {
         })
     }
 
-    /// Whether the process is running; `None` where it was not one of this very system.
+    /// Whether the process is running; `None` where it was not one of this very system, or where
+    /// the system does not show it to this user.
     fn is_running(&self) -> Option<bool> {
         let (boot, namespace) = this_machine()?;
-        let is_here = self.boot == boot && self.namespace == namespace;
-        is_here.then(|| began(self.pid) == Some(self.began))
+        if self.boot != boot || self.namespace != namespace {
+            return None;
+        }
+        match began(self.pid) {
+            Some(began) => Some(began == self.began),
+            None => has_no_process(self.pid).then_some(false),
+        }
     }
+}
+
+#[cfg(test)]
+impl ProcessMark {
+    /// The mark of a process of the same id that is not there any more.
+    pub fn made_older(self) -> ProcessMark {
+        ProcessMark {
+            began: self.began - 1,
+            ..self
+        }
+    }
+}
+
+/// Whether there surely is no process of this id: other users' may be hidden in `/proc`.
+fn has_no_process(pid: u32) -> bool {
+    let pid = rustix::process::Pid::from_raw(pid.cast_signed());
+    pid.is_none_or(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 
 fn this_machine() -> Option<(String, String)> {
@@ -240,6 +263,14 @@ impl DraftRecord {
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
+}
+
+/// Whether the run of a reservation surely has ended: its process was one of this very system, and
+/// is not there any more.
+pub fn has_ended(bytes: &[u8]) -> bool {
+    let record: Option<DraftRecord> = serde_json::from_slice(bytes).ok();
+    let process = record.and_then(|record| record.process);
+    process.and_then(|process| process.is_running()) == Some(false)
 }
 
 /// Whether the run of a reservation has ended: its process is not running any more, or can't be
@@ -299,6 +330,9 @@ mod tests {
         if ProcessMark::of_this_process().is_some() {
             assert!(!is_swept(|_| (), 30), "it runs");
             assert!(is_swept(|mark| mark.began += 1, 0));
+            assert!(is_swept(|mark| mark.pid = i32::MAX as u32, 0));
+            // The process of another user may be hidden here.
+            assert!(!has_no_process(1) && has_no_process(i32::MAX as u32));
         }
         for change in [
             (|mark| mark.boot.push('x')) as fn(&mut ProcessMark),

@@ -8,13 +8,13 @@ use super::record::{
     RecordName, TombstoneRecord, UploadRecord, draft_name, is_abandoned, tombstone_name,
 };
 use super::{
-    Creation, FoundObject, LONGEST_SMALL_OBJECT, ObjectLock, RemoteStore, Retirement,
+    Creation, FoundObject, KnownNames, LONGEST_RECORD, ObjectLock, RemoteStore, Retirement,
     ignore_missing, is_surely_missing, key, taken,
 };
 use crate::error::{Error, Result};
 use crate::failpoint::fail_point;
-use crate::store::lone_companions;
 use crate::store::names::{self, sidecar_name};
+use crate::store::{check_name, lone_companions};
 use chrono::Utc;
 
 impl RemoteStore {
@@ -40,7 +40,7 @@ impl RemoteStore {
     }
 
     fn read_small(&self, source: &str, name: &str) -> Result<Vec<u8>> {
-        self.medium.read(&key(source, name), LONGEST_SMALL_OBJECT)
+        self.medium.read(&key(source, name), LONGEST_RECORD)
     }
 }
 
@@ -50,6 +50,7 @@ pub fn retire(
     source: &str,
     id: &str,
     objects: &[String],
+    known: Option<&KnownNames>,
 ) -> Result<Retirement> {
     store.medium.size(&key(source, &sidecar_name(id)))?;
     let record = TombstoneRecord::new(source, id, objects, store.signer.as_ref())?;
@@ -70,6 +71,17 @@ pub fn retire(
         return Err(taken(&store.shown(&tombstone)));
     }
     fail_point("store: backup unlisted")?;
+    // Whoever adds an event looks for the tombstone after it: one of the two sees the other.
+    if let Some(known) = known {
+        let found = store.names_of(source, id);
+        let event = found.map(|found| known.unknown_event(&found, &[id]).map(str::to_owned));
+        if !matches!(event, Ok(None)) {
+            ignore_missing(store.medium.remove(&tombstone))?;
+        }
+        if let Some(event) = event? {
+            return Ok(Retirement::Changed(event));
+        }
+    }
     if let Some(lock) = store.remove_object(source, &sidecar_name(id))? {
         // Nothing was removed yet, so the tombstone may go again, unless it is locked, too.
         return match store.remove_object(source, &tombstone_name(id))? {
@@ -97,11 +109,9 @@ fn finish_retirement(
     }
     fail_point("store: dump removed")?;
     // Listed now: whoever adds an event looks for the sidecar after it.
-    let found = store.found(source)?;
-    let names = found.iter().map(|object| &object.key);
-    let companions: Vec<&String> = names
-        .filter(|name| names::companion_id(name) == Some(id))
-        .collect();
+    let found = store.names_of(source, id)?;
+    let is_companion = |name: &&String| names::companion_id(name) == Some(id);
+    let companions: Vec<&String> = found.iter().filter(is_companion).collect();
     for companion in &companions {
         store.sweep_object(source, companion, &mut swept)?;
     }
@@ -142,7 +152,7 @@ pub fn sweep(store: &RemoteStore, source: &str) -> Result<Vec<String>> {
                 if !found.iter().any(|other| other.key == draft)
                     && is_surely_missing(&*store.medium, &key(source, &draft))?
                 {
-                    discard_upload(store, source, &object.key, &found, &mut swept)?;
+                    discard_upload(store, source, &id, &object.key, &found, &mut swept)?;
                 }
             }
             None => {}
@@ -183,7 +193,7 @@ fn sweep_draft(
     {
         match RecordName::parse(&object.key) {
             Some(RecordName::Upload { .. }) => {
-                discard_upload(store, source, &object.key, found, &mut swept)?;
+                discard_upload(store, source, id, &object.key, found, &mut swept)?;
             }
             Some(RecordName::Draft { .. }) => draft = Some(&object.key),
             Some(RecordName::Tombstone { .. }) => {}
@@ -199,16 +209,19 @@ fn sweep_draft(
 }
 
 /// Gives up an upload and removes its record. One whose object is there was completed: it is no
-/// upload any more, and not every service that is asked to give it up says so.
+/// upload any more, and not every service that is asked to give it up says so. Anybody who may
+/// write there can leave a record: what it names must be of that backup.
 fn discard_upload(
     store: &RemoteStore,
     source: &str,
+    id: &str,
     name: &str,
     found: &[FoundObject],
     swept: &mut Vec<String>,
 ) -> Result<()> {
     let bytes = store.read_small(source, name)?;
     if let Ok(record) = serde_json::from_slice::<UploadRecord>(&bytes)
+        && check_name(&record.name, id).is_ok()
         && !found.iter().any(|object| object.key == record.name)
     {
         store

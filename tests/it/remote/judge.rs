@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 /// and a run that gives up takes them once for each thing that it would tidy up.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// How many backups there are, of which cleanup keeps two.
-const BACKUPS: usize = 3;
+/// How many backups there are, of which cleanup keeps the last two, and the oldest, which is
+/// pinned.
+const BACKUPS: usize = 4;
 
 /// What is run while the store lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,6 +109,11 @@ pub trait LyingServer: Sized + Sync {
     /// `[stores.NAME]` of a directory `prefix`, with or without the liar.
     fn settings(&self, name: &str, prefix: &str, is_honest: bool) -> String;
 
+    /// What the configuration says beside its sources and stores.
+    fn more_settings(&self) -> String {
+        String::new()
+    }
+
     /// The directory in which the server keeps everything.
     fn root(&self) -> PathBuf;
 
@@ -156,7 +162,8 @@ impl<S: LyingServer> Stage<S> {
         let config = |is_honest: bool, more: &str| {
             let other = server.settings("other", "web2", is_honest);
             let far = server.settings("far", "web1", is_honest);
-            format!("[backup]\ncompression = 'zstd'\n{source}{other}{far}{more}")
+            let tables = format!("{source}{}{other}{far}{more}", server.more_settings());
+            format!("[backup]\ncompression = 'zstd'\n{tables}")
         };
         let read_back = config(false, "verify_upload = 'read'\n");
         for (name, text) in [
@@ -198,6 +205,8 @@ impl<S: LyingServer> Stage<S> {
             if number == 0 {
                 let first = "--config liar.toml copy app --from far --to other";
                 self.call(first).run().exits(0);
+                let pin = format!("--config liar.toml --store far pin {}", self.ids[0]);
+                self.call(&pin).run().exits(0);
             }
         }
         // An old answer is one of these.
@@ -299,7 +308,7 @@ impl<S: LyingServer> Stage<S> {
         };
         let kept = match case.operation.removes() {
             true => &self.ids[self.ids.len() - 2..],
-            false => &self.ids[..],
+            false => &self.ids[1..],
         };
         let has_new = listed.iter().any(|id| !self.ids.contains(id));
         // A backup more is one of the two that stay.
@@ -307,7 +316,8 @@ impl<S: LyingServer> Stage<S> {
             true => &kept[1..],
             false => kept,
         };
-        for id in kept.iter().filter(|id| !listed.contains(id)) {
+        let pinned = &self.ids[..1];
+        for id in pinned.iter().chain(kept).filter(|id| !listed.contains(id)) {
             wrong.push(format!("`{id}` was good, and is gone"));
         }
         if is_success && case.operation.makes_a_backup() && !has_new {

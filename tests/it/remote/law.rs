@@ -11,23 +11,60 @@ use super::judge::{LyingServer, Operation, hold_to_the_law};
 use super::liar::{Liar, Lie};
 use super::s3::S3Server;
 use super::s3_settings;
+use crate::support::World;
 use std::path::PathBuf;
 
-/// A server of S3, and the liar before it.
-struct LyingBucket {
+/// A server of S3, and the liar before it; with keys, where backups are encrypted and signed, and
+/// only signed ones count.
+struct LyingBucket<const SEALED: bool> {
     server: S3Server,
     liar: Liar,
+    keys: Option<KeysOnDisk>,
 }
 
-impl LyingServer for LyingBucket {
+/// The keys that `dbbackup key init` made.
+struct KeysOnDisk {
+    world: World,
+    recipient: String,
+    public_key: String,
+}
+
+impl KeysOnDisk {
+    fn create() -> KeysOnDisk {
+        let world = World::new();
+        let made = world.dbbackup("key init keys --json").run().exits(0).json();
+        let text = |name: &str| made[name].as_str().unwrap().to_owned();
+        KeysOnDisk {
+            recipient: text("recipient"),
+            public_key: text("public_key"),
+            world,
+        }
+    }
+
+    fn settings(&self) -> String {
+        let path = |name: &str| self.world.path("keys").join(name);
+        format!(
+            "[encryption]\nrecipients = [{:?}]\nidentity_file = {:?}\nsign_key_file = {:?}\n",
+            self.recipient,
+            path("backup.key"),
+            path("sign.key")
+        )
+    }
+}
+
+impl<const SEALED: bool> LyingServer for LyingBucket<SEALED> {
     type Lie = Lie;
 
     const OPERATIONS: &'static [Operation] = Operation::ALL;
 
-    fn start() -> LyingBucket {
+    fn start() -> Self {
         let server = S3Server::start();
         let liar = Liar::start(&server.endpoint(), server.bucket_path());
-        LyingBucket { server, liar }
+        LyingBucket {
+            server,
+            liar,
+            keys: SEALED.then(KeysOnDisk::create),
+        }
     }
 
     fn settings(&self, name: &str, prefix: &str, is_honest: bool) -> String {
@@ -35,7 +72,15 @@ impl LyingServer for LyingBucket {
             true => self.server.endpoint(),
             false => self.liar.endpoint(),
         };
-        s3_settings(name, &endpoint, prefix)
+        let trust = self.keys.as_ref().map(|keys| &keys.public_key);
+        let trust = trust.map_or(String::new(), |key| format!("trust = [{key:?}]\n"));
+        s3_settings(name, &endpoint, prefix) + &trust
+    }
+
+    fn more_settings(&self) -> String {
+        self.keys
+            .as_ref()
+            .map_or(String::new(), KeysOnDisk::settings)
     }
 
     fn root(&self) -> PathBuf {
@@ -87,5 +132,10 @@ impl LyingServer for LyingBucket {
 
 #[test]
 fn whatever_a_store_says_the_law_holds() {
-    hold_to_the_law::<LyingBucket>(60);
+    hold_to_the_law::<LyingBucket<false>>(60);
+}
+
+#[test]
+fn whatever_a_store_says_of_sealed_backups_the_law_holds() {
+    hold_to_the_law::<LyingBucket<true>>(30);
 }

@@ -196,7 +196,7 @@ impl<'a> DestructionTrial<'a> {
         let mode = headers.0.get("x-amz-object-lock-mode");
         let mode = mode.and_then(|mode| mode.to_str().ok()).unwrap_or_default();
         let lock = until.map(|until| KnownLock {
-            mode: super::failure::bounded(mode),
+            mode: crate::store::remote::server_text::bounded(mode),
             until,
         });
         match &lock {

@@ -8,14 +8,12 @@ use super::target::ServiceTarget;
 use crate::error::{Error, Kind};
 use crate::store::location::ObjectService;
 use crate::store::remote::medium::missing;
+use crate::store::remote::server_text::bounded;
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
-
-/// The longest text of a server that is shown, in characters.
-const LONGEST_TEXT: usize = 300;
 
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,25 +164,6 @@ impl fmt::Display for ServerAnswer {
 }
 
 impl StdError for RequestFailure {}
-
-/// A stranger's text, fit to be shown.
-pub fn bounded(text: &str) -> String {
-    let words: Vec<String> = text.split_whitespace().map(without_query).collect();
-    let text = words.join(" ");
-    let text = units::printable(text.trim_end_matches('.'));
-    match text.char_indices().nth(LONGEST_TEXT) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.into_owned(),
-    }
-}
-
-/// The word without the query of a URL.
-fn without_query(word: &str) -> String {
-    match word.split_once("://").and_then(|_| word.split_once('?')) {
-        Some((before, _)) => before.to_owned(),
-        None => word.to_owned(),
-    }
-}
 
 /// The reason of a failed call of the library, where it came from our transport.
 pub fn reason<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a RequestFailure> {

@@ -115,7 +115,11 @@ impl BucketInspector {
 }
 
 fn failure_of(error: &(dyn StdError + 'static)) -> RequestFailure {
-    let plain =
-        || RequestFailure::transport(super::failure::bounded(&error.to_string()), TryAgain::Never);
+    let plain = || {
+        RequestFailure::transport(
+            crate::store::remote::server_text::bounded(&error.to_string()),
+            TryAgain::Never,
+        )
+    };
     reason(error).cloned().unwrap_or_else(plain)
 }

@@ -5,6 +5,43 @@
 use super::failure::{RequestFailure, TryAgain};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use std::collections::HashSet;
+
+/// So many pages without anything on them, one after the other, come of no honest service: those
+/// that walk over removed versions give some.
+const MOST_EMPTY_PAGES: u32 = 1000;
+
+/// No list has more pages.
+const MOST_PAGES: u32 = 100_000;
+
+/// The way through the pages of a list, which ends.
+#[derive(Debug, Default)]
+pub struct PageWalk {
+    tokens: HashSet<String>,
+    pages: u32,
+    empty: u32,
+}
+
+/// A list without an end.
+#[derive(Debug)]
+pub struct EndlessList;
+
+impl PageWalk {
+    /// What asks for the page after this one; `None` after the last one.
+    pub fn next(&mut self, page: &ListPage) -> Result<Option<String>, EndlessList> {
+        let is_empty = page.objects.is_empty() && page.prefixes.is_empty();
+        self.empty = if is_empty { self.empty + 1 } else { 0 };
+        self.pages += 1;
+        let Some(next) = &page.next else {
+            return Ok(None);
+        };
+        let is_new = self.tokens.insert(next.clone());
+        match is_new && self.empty <= MOST_EMPTY_PAGES && self.pages <= MOST_PAGES {
+            true => Ok(Some(next.clone())),
+            false => Err(EndlessList),
+        }
+    }
+}
 
 /// A page of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -205,6 +242,26 @@ pub fn is_plain(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_list_ends() {
+        let page = |next: String| ListPage {
+            next: Some(next),
+            ..ListPage::default()
+        };
+        let mut walk = PageWalk::default();
+        assert!(walk.next(&page("a".to_owned())).is_ok());
+        assert!(walk.next(&page("b".to_owned())).is_ok());
+        assert!(walk.next(&page("a".to_owned())).is_err(), "round and round");
+        let mut walk = PageWalk::default();
+        let mut tokens = (0..).map(|number: u32| number.to_string());
+        let steps = std::iter::from_fn(|| walk.next(&page(tokens.next()?)).ok());
+        assert_eq!(steps.count() as u32, MOST_EMPTY_PAGES, "nothing, for ever");
+        assert!(matches!(
+            PageWalk::default().next(&ListPage::default()),
+            Ok(None)
+        ));
+    }
 
     const HEAD: &str = r#"<?xml version="1.0" encoding="UTF-8"?>"#;
 

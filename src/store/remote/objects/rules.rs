@@ -1,7 +1,7 @@
 //! What a bucket of S3 says of itself, read from its answers: versions, locks, and rules by which
 //! it removes objects.
 
-use super::failure::bounded;
+use crate::store::remote::server_text::bounded;
 use crate::units;
 use serde::Deserialize;
 

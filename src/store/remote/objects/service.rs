@@ -60,8 +60,10 @@ fn refused(error: &object_store::Error) -> Error {
     while let Some(source) = deepest.source() {
         deepest = source;
     }
-    Error::usage(super::failure::bounded(&deepest.to_string()))
-        .with_hint("look at `access_key` and `secret_key`, or at what stands in for them")
+    Error::usage(crate::store::remote::server_text::bounded(
+        &deepest.to_string(),
+    ))
+    .with_hint("look at `access_key` and `secret_key`, or at what stands in for them")
 }
 
 impl ServiceClient {

@@ -9,6 +9,7 @@ mod secure;
 use super::*;
 use crate::store::location::{ObjectService, RemoteAddress};
 use s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
+use std::collections::HashSet;
 use std::io::Write as _;
 use std::sync::Mutex;
 
@@ -411,4 +412,28 @@ fn other_servers_do_the_same() {
     }
     assert_eq!(medium.first_key().unwrap(), None);
     eprintln!("30 MB sent and proven in {took:?}");
+}
+
+#[test]
+fn only_dumps_have_the_storage_class() {
+    let settings = ConnectionSettings {
+        storage_class: Some("GLACIER".to_owned()),
+        ..settings("http://127.0.0.1:9")
+    };
+    let medium = ObjectMedium::connect(&address("web1"), &settings).unwrap();
+    let has_class = |name: &str| !medium.bucket.attributes(&format!("app/{name}")).is_empty();
+    let id = "app_daily_20261120T020000Z";
+    for dump in ["sqlite3.zst", "dump", "tar.zst.age", "sqlite3.vcdiff.zst"] {
+        assert!(has_class(&format!("{id}.{dump}")), "{dump}");
+    }
+    for beside in [
+        "contents.json.zst",
+        "contents.json.zst.age",
+        "meta.json.age",
+        "json.minisig",
+        "20261120T020000.000Z-00000001.event.json",
+        "20261120T020000.000Z-00000001.event.json.minisig",
+    ] {
+        assert!(!has_class(&format!("{id}.{beside}")), "{beside}");
+    }
 }

@@ -3,7 +3,7 @@
 
 use super::body::{Progress, ReceivedBody, SentBody, http_error, silence};
 use super::endpoint::{ServiceEndpoint, is_this_machine};
-use super::failure::{RequestFailure, ServerAnswer, TryAgain, bounded};
+use super::failure::{RequestFailure, ServerAnswer, TryAgain};
 use super::listing::ListPage;
 use super::proof::base64;
 use crate::error::{Context, Error, Result};
@@ -11,6 +11,7 @@ use crate::failpoint::lowered;
 use crate::store::ConnectionSettings;
 use crate::store::ObjectLock;
 use crate::store::remote::limit::RateLimit;
+use crate::store::remote::server_text::bounded;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};

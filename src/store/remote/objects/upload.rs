@@ -149,7 +149,7 @@ impl ObjectUpload {
         let id =
             self.network.run(
                 bucket.persist(ServiceAction::BeginUpload, &self.key, || async {
-                    let options = PutMultipartOptions::from(bucket.attributes());
+                    let options = PutMultipartOptions::from(bucket.attributes(&self.key));
                     bucket
                         .client
                         .parts
@@ -228,7 +228,7 @@ impl ObjectUpload {
     fn put_whole(&mut self) -> Result<SentContent> {
         let payload = std::mem::take(&mut self.buffer).into_payload();
         let sum = sum_of(&payload);
-        let options = PutOptions::from(self.bucket.attributes());
+        let options = PutOptions::from(self.bucket.attributes(&self.key));
         self.network
             .run(self.bucket.put(&self.key, payload, options))?;
         Ok(self.content(vec![sum], false))

@@ -8,6 +8,7 @@ use super::program::CarrierCommand;
 use crate::error::{Context, Error, Result};
 use crate::failpoint::lowered;
 use crate::process::{self, Pipes, Process};
+use crate::store::remote::server_text::bounded;
 use crate::{interrupt, units};
 use openssh_sftp_client::error::{Error as ProtocolError, SftpErrorKind};
 use openssh_sftp_client::{Sftp, SftpOptions};
@@ -380,7 +381,7 @@ fn answer_text(kind: SftpErrorKind, text: &str) -> String {
     };
     match text {
         "" | "Failure" | "No such file" | "Permission denied" => meaning.to_owned(),
-        _ => text.to_owned(),
+        _ => bounded(text),
     }
 }
 

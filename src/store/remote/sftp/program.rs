@@ -7,9 +7,11 @@ use crate::units;
 use std::process::Command;
 
 /// What `ssh` is always told. It never asks, it notices a dead peer, and it does nothing but this.
-/// Host keys are checked as its configuration says.
-const SSH_OPTIONS: [&str; 8] = [
+/// The host's key is checked, whatever its configuration says: what comes first counts, so only
+/// `ssh_command` itself can say otherwise.
+const SSH_OPTIONS: [&str; 9] = [
     "BatchMode=yes",
+    "StrictHostKeyChecking=yes",
     "ConnectTimeout=30",
     "ServerAliveInterval=15",
     "ServerAliveCountMax=3",
@@ -259,11 +261,10 @@ mod tests {
         let command = command("sftp://u@host:2222/srv", Some("ssh -F 'my config'"));
         let line = command.words.join(" ");
         assert!(
-            line.starts_with("ssh -F my config -o BatchMode=yes "),
+            line.starts_with("ssh -F my config -o BatchMode=yes -o StrictHostKeyChecking=yes "),
             "{line}"
         );
         assert!(line.ends_with(" -p 2222 -l u -s -- host sftp"), "{line}");
-        assert!(!line.contains("StrictHostKeyChecking"));
         assert_eq!(command.by_hand(), "ssh -F 'my config' -p 2222 -l u host");
     }
 

@@ -578,7 +578,7 @@ fn a_store_lives_there() {
         object.write_all(b"half").unwrap();
         drop((object, dropped));
         assert_eq!(names_in(&root.join("app")).len(), 2);
-        let _ = store.retire("app", &id, &[dump]).unwrap();
+        let _ = store.retire("app", &id, &[dump], None).unwrap();
         assert_eq!(names_in(&root.join("app")), [""; 0]);
     });
 }
