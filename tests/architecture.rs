@@ -24,14 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("signature", &["secret", "setting"]),
     (
         "notify",
-        &[
-            "durable",
-            "interrupt",
-            "lock",
-            "process",
-            "secret",
-            "setting",
-        ],
+        &["durable", "lock", "process", "secret", "setting"],
     ),
     ("retention", &["setting"]),
     ("health", &[]),

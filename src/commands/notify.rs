@@ -1,7 +1,7 @@
 //! `dbbackup notify`: tries the notifiers, or sends what waits.
 
 use crate::cli::NotifyArguments;
-use crate::error::{Hint, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::ops::Session;
 use crate::ops::notify::{NotifierTrial, send_waiting, try_notifiers};
 use crate::ops::run::outcome_of;
@@ -18,7 +18,7 @@ pub fn run(
         let trials = try_notifiers(arguments.name.as_deref(), session)?;
         return Ok(show_trials(&trials, report));
     }
-    let (arrived, waiting) = send_waiting(session)?;
+    let (arrived, waiting) = send_waiting(session, report)?;
     report.set("delivered", arrived);
     report.set("waiting", waiting);
     let arrived = units::count(arrived as u64, "message");
@@ -26,12 +26,8 @@ pub fn run(
         report.line(format!("delivered {arrived}; nothing waits"));
         return Ok(None);
     }
-    let text = format!("delivered {arrived}; {waiting} still wait");
-    report.warn(
-        Hint::from(format!("{text}: "))
-            .command(["notify", "--test"])
-            .text(" says why"),
-    );
+    let text = format!("delivered {arrived}; still waiting: {waiting}");
+    report.warn(&text);
     report.set("error", text);
     Ok(Some(Kind::Failed))
 }

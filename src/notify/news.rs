@@ -186,9 +186,11 @@ fn news_of_attempt(
         AttemptEnd::Partial => NewsTopic::Partial,
         AttemptEnd::Failed => NewsTopic::Failure,
     };
+    let since = start_of(history, result.end);
     let of_store = LastingState {
-        since: start_of(history, result.end).unwrap_or(now),
-        looked_at: history.attempts.first().map(|past| past.at),
+        since: since.unwrap_or(now),
+        // What ended otherwise in this very second was no look at this.
+        looked_at: since.and_then(|_| Some(history.attempts.first()?.at)),
     };
     let state = result.lasting.map_or(of_store, |(_, state)| state);
     let day = state.day_to_tell(now)?;

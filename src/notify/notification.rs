@@ -140,13 +140,16 @@ pub struct Occasion {
 impl Occasion {
     /// What is known of the source that the news are of.
     fn source_of(&self, news: &SourceNews) -> NotifiedSource {
-        let known = self
+        // There may be several news of one source, each with its own remedy.
+        let topic = news.topic.as_str();
+        let mut same = self
             .sources
             .iter()
-            .find(|known| known.source == news.source);
-        let known = known.cloned();
+            .filter(|known| known.source == news.source);
+        let known = same.clone().find(|known| known.topic == topic);
+        let known = known.or(same.next()).cloned();
         NotifiedSource {
-            topic: news.topic.as_str().to_owned(),
+            topic: topic.to_owned(),
             since: news.since,
             day: news.day,
             ..known.unwrap_or_else(|| NotifiedSource::new(&news.source))

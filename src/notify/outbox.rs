@@ -41,14 +41,15 @@ impl<'a> Outbox<'a> {
         }
     }
 
-    /// Sends what waits, and returns how much arrived.
-    pub fn send_waiting(&mut self, now: DateTime<Utc>) -> usize {
+    /// Sends what waits. Returns how much arrived, and why the first message to somebody did not.
+    pub fn send_waiting(&mut self, now: DateTime<Utc>) -> (usize, Vec<UndeliveredMessage>) {
+        let mut failed = Vec::new();
         let Some(spool) = self.spool else {
-            return 0;
+            return (0, failed);
         };
         // Another run may be at it.
         let Some(_lock) = spool.lock() else {
-            return 0;
+            return (0, failed);
         };
         let mut arrived = 0;
         for (path, message) in spool.waiting(now) {
@@ -62,12 +63,22 @@ impl<'a> Outbox<'a> {
                 None => Ok(String::new()),
                 Some(notifier) => self.try_to_send(notifier, &late(&message.notification)),
             };
-            if sent.is_ok() {
-                _ = std::fs::remove_file(&path);
-                arrived += usize::from(notifier.is_some());
+            match sent {
+                Ok(_) => {
+                    _ = std::fs::remove_file(&path);
+                    arrived += usize::from(notifier.is_some());
+                }
+                Err(error) if failed.iter().all(|one| one.notifier != message.notifier) => {
+                    failed.push(UndeliveredMessage {
+                        notifier: message.notifier,
+                        error,
+                        lost: None,
+                    });
+                }
+                Err(_) => {}
             }
         }
-        arrived
+        (arrived, failed)
     }
 
     /// Sends a message; what does not arrive waits.

@@ -26,7 +26,8 @@ use crate::config::Config;
 use crate::error::{Hint, Kind, Result};
 use crate::notify::{
     AttemptEnd, AttemptResult, Budget, LastingState, News, NewsTopic, NotifiedSource,
-    NotifySettings, Occasion, Outbox, Reminders, Spool, compose, news_of_run, state_directory,
+    NotifySettings, Occasion, Outbox, Reminders, Spool, UndeliveredMessage, compose, news_of_run,
+    state_directory,
 };
 use crate::plan;
 use crate::units;
@@ -254,7 +255,15 @@ impl<'a> NewsDesk<'a> {
     /// Sends to everybody what is for them, after what still waits.
     fn send(&self, news: &News, occasion: &Occasion) {
         let mut outbox = Outbox::new(self.settings, self.spool.as_ref(), self.budget);
-        let arrived = outbox.send_waiting(self.now);
+        let (arrived, failed) = outbox.send_waiting(self.now);
+        for UndeliveredMessage {
+            notifier, error, ..
+        } in failed
+        {
+            self.observer.warn(format!(
+                "what waits for `{notifier}` could not be delivered: {error}"
+            ));
+        }
         if arrived > 0 {
             let count = units::count(arrived as u64, "message");
             self.observer

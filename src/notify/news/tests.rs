@@ -293,6 +293,21 @@ fn what_the_store_does_not_remember_is_told_like_the_rest() {
 }
 
 #[test]
+fn a_change_within_a_second_is_one() {
+    let past = PastAttempt {
+        at: at(1, 2),
+        end: AttemptEnd::Good,
+    };
+    let result = AttemptResult {
+        source: "x".to_owned(),
+        end: AttemptEnd::Failed,
+        lasting: None,
+    };
+    let news = news_of_run(&[history("x", vec![past])], &[result], None, at(1, 2)).sources;
+    assert_eq!(news.len(), 1);
+}
+
+#[test]
 fn what_was_never_backed_up_is_overdue_since_it_is_expected() {
     let mut never = history("x", Vec::new());
     assert_eq!(overdue_since(&never), Some(DateTime::UNIX_EPOCH));

@@ -88,7 +88,7 @@ fn what_nobody_took_waits_and_goes_with_the_next_run() {
     let session = machine.session(&format!("{DEAF}{BAD}"));
     assert_eq!(waiting_count(&session), 1);
     let session = machine.session(&format!("{TELLS}{BAD}"));
-    assert_eq!(send_waiting(&session).unwrap(), (1, 0));
+    assert_eq!(send_waiting(&session, &machine.heard).unwrap(), (1, 0));
     let told = documents(&machine).remove(0);
     let text = told["text"].as_str().unwrap();
     assert!(text.starts_with("(written at ") && text.contains("and not delivered then)\nbad: "));
@@ -204,4 +204,47 @@ fn a_store_that_is_away_is_told_once_a_day() {
             .unwrap()
             .contains("backup recovered: app")
     );
+}
+
+#[test]
+fn what_a_backup_lacks_is_told_until_it_does_not() {
+    let machine = Machine::new().with_database("app", 3);
+    let usb = "[stores.usb]\npath = \"DIR/media/usb\"\n[sources.app.retention]\nkeep_last = 9\n";
+    let lines = format!("{TELLS}{APP}copies = [\"usb\"]\n{usb}");
+    machine.back_up(&lines).unwrap();
+    machine.back_up(&lines).unwrap();
+    let told = documents(&machine);
+    assert!(
+        told.len() == 1 || told[1]["sources"][0]["day"] == 2,
+        "{told:?}"
+    );
+    let subject = told[0]["subject"].as_str().unwrap();
+    assert_eq!(subject, "[testhost] backup incomplete: app");
+    assert_eq!(told[0]["severity"], "warning");
+    std::fs::create_dir(machine.path("media")).unwrap();
+    machine.back_up(&lines).unwrap();
+    let last = subjects(&machine).pop().unwrap();
+    assert_eq!(last, "[testhost] backup recovered: app after 1 min");
+}
+
+#[test]
+fn a_digest_and_a_missing_proof_come_with_a_later_run() {
+    let machine = Machine::new().with_database("app", 3);
+    let lines = format!("{TELLS}{APP}prove_every = \"2d\"\n");
+    machine.back_up(&lines).unwrap();
+    assert!(subjects(&machine).is_empty());
+    let session = machine.session(&lines);
+    let session = session.at(session.now + TimeDelta::days(8));
+    create_backups(&request(), &session, &machine.heard).unwrap();
+    let told = documents(&machine).remove(0);
+    let subject = told["subject"].as_str().unwrap();
+    assert!(
+        subject.contains("no proof: app, never proven; digest: "),
+        "{subject}"
+    );
+    assert_eq!(told["digest"][0]["source"], "app");
+    assert_eq!(told["digest"][0]["backups"], 1);
+    let hint = told["sources"].as_array().unwrap().iter();
+    let hint: String = hint.filter_map(|one| one["hint"].as_str()).collect();
+    assert!(hint.contains("verify app --level restore`"), "{hint}");
 }

@@ -7,8 +7,8 @@ use crate::notify::{
     Budget, LifeSign, Notification, NotifierSettings, NotifierWay, NotifySettings, Outbox, Pinger,
     transport_of,
 };
-use crate::ops::Session;
 use crate::ops::programs::check_program;
+use crate::ops::{Observer, Session};
 use chrono::Utc;
 use std::time::Duration;
 
@@ -92,12 +92,16 @@ pub fn check_notifier(notifier: &NotifierSettings, config: &Config) -> Result<St
     }
 }
 
-/// Sends what waits, and returns how many messages arrived and how many still wait.
-pub fn send_waiting(session: &Session) -> Result<(usize, usize)> {
+/// Sends what waits; the observer hears why something did not arrive. Returns how many messages
+/// did, and how many still wait.
+pub fn send_waiting(session: &Session, observer: &dyn Observer) -> Result<(usize, usize)> {
     let settings = settings_of(session)?;
     let spool = spool_of(settings);
     let mut outbox = Outbox::new(settings, spool.as_ref(), Budget::new(EACH, PATIENCE));
-    let arrived = outbox.send_waiting(Utc::now());
+    let (arrived, failed) = outbox.send_waiting(Utc::now());
+    for one in failed {
+        observer.warn(format!("`{}` was not told: {}", one.notifier, one.error));
+    }
     Ok((arrived, spool.map_or(0, |spool| spool.count())))
 }
 
