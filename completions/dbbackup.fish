@@ -54,6 +54,7 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "cat" -d 'Write th
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "export" -d 'Write tables of a backup as CSV or JSON files, without restoring it'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "doctor" -d 'Say whether a backup would succeed, and if not, why and what to do'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "init" -d 'Write a first configuration from what is found on this machine'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "notify" -d 'Send what waits to be told, or try whether messages arrive'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "key" -d 'Make keys, and write down what a restore needs'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "completions" -d 'Print the completions for a shell'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "help" -d 'Show the help of a command, or a topic'
@@ -254,6 +255,7 @@ always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l nagios -d 'Print the one line of a Nagios plug-in, with performance data'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l notify -d 'Tell who [notify] names what is overdue, not proven or damaged: for a machine that watches the store of another one'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s q -l quiet -d 'Print nothing if all went well'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand status" -s v -l verbose -d 'Say more (repeatable)'
@@ -354,6 +356,20 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s v -l verbose 
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -l test -d 'Send a test message'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F

@@ -35,6 +35,7 @@ mod help;
 mod init;
 mod key;
 mod list;
+mod notify;
 mod policy;
 mod restore;
 mod show;
@@ -53,6 +54,7 @@ pub use help::{HelpArguments, Topic};
 pub use init::InitArguments;
 pub use key::{KeyArguments, KeyCommand, KeyInitArguments, KeyProveArguments, KeySheetArguments};
 pub use list::{ListArguments, ListStatus};
+pub use notify::NotifyArguments;
 pub use policy::PolicyArguments;
 pub use restore::RestoreArguments;
 pub use show::ShowArguments;
@@ -156,6 +158,7 @@ pub enum Command {
     Export(ExportArguments),
     Doctor(DoctorArguments),
     Init(InitArguments),
+    Notify(NotifyArguments),
     Key(KeyArguments),
     Completions(CompletionsArguments),
     Help(HelpArguments),
@@ -270,6 +273,7 @@ impl Cli {
             Some(Command::Doctor(_)) => "doctor",
             Some(Command::Export(_)) => "export",
             Some(Command::Init(_)) => "init",
+            Some(Command::Notify(_)) => "notify",
             Some(Command::Key(_)) => "key",
             Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",

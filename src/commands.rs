@@ -16,6 +16,7 @@ mod help;
 mod init;
 mod key;
 mod list;
+mod notify;
 mod pin;
 mod rendering;
 mod restore;
@@ -91,6 +92,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::Export(arguments) => export::run(arguments, &session, report),
         Command::Guard(arguments) => guard::run(arguments, &session, report),
         Command::Doctor(arguments) => doctor::run(arguments, &session, report),
+        Command::Notify(arguments) => notify::run(arguments, &session, report),
         Command::Key(KeyArguments {
             command: KeyCommand::Prove(arguments),
         }) => key::prove(arguments, &session, report),

@@ -17,6 +17,7 @@ mod hooks;
 mod kinds;
 mod locate;
 mod mask;
+mod notify;
 mod parse;
 mod postgres;
 pub mod reference;
@@ -29,7 +30,7 @@ mod tests;
 pub use crate::units::nearest;
 pub use expand::hostname;
 pub use files::{FilesSettings, SqliteFiles, SqliteSettings};
-pub use hooks::{HookCommand, Hooks};
+pub use hooks::Hooks;
 pub use locate::{find, load, places};
 pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};
@@ -43,6 +44,7 @@ use crate::encryption::EncryptionSettings;
 use crate::engine::EngineKind;
 use crate::error::Error;
 use crate::log::LogSettings;
+use crate::notify::NotifySettings;
 use crate::retention::RetentionPolicy;
 use crate::signature::Signer;
 use crate::store::StoreSettings;
@@ -77,6 +79,8 @@ pub struct Config {
     pub groups: Vec<(String, Vec<String>)>,
     /// `[metrics]`.
     pub metrics: MetricsSettings,
+    /// `[notify]`.
+    pub notify: NotifySettings,
     /// `[encryption]`.
     pub encryption: EncryptionSettings,
     /// The key that signs, of `[encryption]`; every store has it.

@@ -28,6 +28,7 @@ pub mod interrupt;
 pub mod lock;
 pub mod log;
 pub mod metrics;
+pub mod notify;
 pub mod ops;
 pub mod pipeline;
 pub mod plan;

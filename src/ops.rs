@@ -24,6 +24,7 @@ pub mod hooks;
 pub mod key_files;
 pub mod key_proof;
 mod keys;
+pub mod notify;
 mod observer;
 pub mod pin;
 pub mod programs;

@@ -3,10 +3,13 @@
 
 use crate::error::{Context, Error, Result};
 use crate::process::captured::{self, Limits};
+use std::collections::BTreeSet;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -27,7 +30,9 @@ impl std::fmt::Debug for Secret {
 impl Secret {
     /// Wraps a secret.
     pub fn new(text: impl Into<String>) -> Secret {
-        Secret(Zeroizing::new(text.into()))
+        let text = Zeroizing::new(text.into());
+        remember(&text);
+        Secret(text)
     }
 
     /// The secret itself.
@@ -77,6 +82,93 @@ impl Secret {
         }
         Ok(Secret::new(trimmed))
     }
+}
+
+/// A secret that is not read yet: the value itself, or the file or command that gives it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretSource {
+    /// The value.
+    pub value: Option<String>,
+    /// A file that holds it and nothing else.
+    pub file: Option<PathBuf>,
+    /// A shell line that prints it.
+    pub command: Option<String>,
+}
+
+impl SecretSource {
+    /// How many of the three are given; more than one is a mistake.
+    pub fn count(&self) -> usize {
+        let given = [
+            self.value.is_some(),
+            self.file.is_some(),
+            self.command.is_some(),
+        ];
+        given.into_iter().filter(|is_given| *is_given).count()
+    }
+
+    /// Reads the secret; `None` where there is none. `setting` is the name of the setting that
+    /// gives the value, to which `_file` and `_command` are added.
+    pub fn read(&self, setting: &str) -> Result<Option<Secret>> {
+        match (&self.value, &self.file, &self.command) {
+            (Some(value), _, _) => Ok(Some(Secret::new(value.as_str()))),
+            (None, Some(file), _) => Secret::from_file(file, &format!("{setting}_file")).map(Some),
+            (None, None, Some(line)) => {
+                Secret::from_command(line, &format!("{setting}_command")).map(Some)
+            }
+            (None, None, None) => Ok(None),
+        }
+    }
+}
+
+/// What stands for a secret in a text.
+pub const MASK: &str = "***";
+
+/// The shortest secret that is looked for in texts: a shorter one would mask half of every word.
+const SHORTEST: usize = 4;
+
+/// The lengths and salted hashes of all secrets that this process has had, by which they are found
+/// in a text after they were wiped.
+static KNOWN: LazyLock<(RandomState, Mutex<BTreeSet<(usize, u64)>>)> =
+    LazyLock::new(Default::default);
+
+fn remember(text: &str) {
+    if text.len() >= SHORTEST {
+        let (salt, known) = &*KNOWN;
+        let mark = (text.len(), salt.hash_one(text.as_bytes()));
+        known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(mark);
+    }
+}
+
+/// The text with every secret masked that this process has had.
+pub fn mask_known(text: &str) -> String {
+    let (salt, known) = &*KNOWN;
+    let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let lengths: BTreeSet<usize> = known.iter().map(|(length, _)| *length).collect();
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        // The longest one: a secret may begin with another one.
+        let found = lengths.iter().rev().find(|length| {
+            rest.as_bytes()
+                .get(..**length)
+                .is_some_and(|piece| known.contains(&(**length, salt.hash_one(piece))))
+        });
+        match found {
+            Some(length) => {
+                masked.push_str(MASK);
+                // A secret is text, so that it ends where a letter does.
+                rest = rest.get(*length..).unwrap_or_default();
+            }
+            None => {
+                masked.push(letter);
+                rest = &rest[letter.len_utf8()..];
+            }
+        }
+    }
+    masked
 }
 
 /// What a shell command prints.
@@ -134,6 +226,19 @@ mod tests {
             "x"
         );
         assert!(started.elapsed() < Duration::from_secs(50));
+    }
+
+    #[test]
+    fn every_secret_is_masked_in_every_text() {
+        let secret = Secret::new("hünter/2-mask-test");
+        drop(secret);
+        let text = "a hünter/2-mask-test b hünter/2-mask-tesT hünter/2-mask-testhünter/2-mask-test";
+        assert_eq!(mask_known(text), "a *** b hünter/2-mask-tesT ******");
+        drop(Secret::new("hünter/2-mask-test-longer"));
+        assert_eq!(mask_known("hünter/2-mask-test-longer"), "***");
+        drop(Secret::new("q7"));
+        assert_eq!(mask_known("q7"), "q7");
+        assert_eq!(mask_known(""), "");
     }
 
     #[test]

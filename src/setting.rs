@@ -6,9 +6,11 @@
 //! This room knows nothing of the file's language: a value that was written comes as a
 //! [`WrittenValue`], and a path is made absolute by whoever knows what it is relative to.
 
+mod command;
 mod values;
 mod written;
 
+pub use command::UserCommand;
 pub use values::WordChoice;
 pub use written::WrittenValue;
 

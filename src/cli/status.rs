@@ -17,6 +17,7 @@ use std::path::PathBuf;
   dbbackup --store /mnt/usb/backups status app --expect-every 8d
   dbbackup status --nagios
   dbbackup status --prometheus /var/lib/node_exporter/textfile/dbbackup.prom
+  dbbackup --quiet status --notify
 
 Exit codes:
   0    OK: every source is fresh, and proven where that is asked for
@@ -39,4 +40,8 @@ pub struct StatusArguments {
     /// Write metrics to this file, for the textfile collector of Prometheus
     #[arg(long, value_name = "FILE")]
     pub prometheus: Option<PathBuf>,
+    /// Tell who [notify] names what is overdue, not proven or damaged: for a machine that watches
+    /// the store of another one
+    #[arg(long)]
+    pub notify: bool,
 }

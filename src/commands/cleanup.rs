@@ -4,6 +4,7 @@ use super::{outcome_of, set_error};
 use crate::cli::CleanupArguments;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::notify::{VerbResult, tell_verb};
 use crate::ops::prune::{self, PruneRequest, PruneSummary};
 use crate::report::{CommandOutcome, Paint, Report, columns};
 use crate::units;
@@ -19,11 +20,24 @@ pub fn run(
         force: arguments.force,
         dry_run: arguments.dry_run,
     };
-    let summary = prune::prune(&request, session, report)?;
+    let summary = prune::prune(&request, session, report);
+    if !request.dry_run {
+        tell(&summary, session, report);
+    }
+    let summary = summary?;
     show(&summary, request.dry_run, report);
     set_error(&summary.failed, report);
     let kinds: Vec<Kind> = summary.failed.iter().map(Error::kind).collect();
     Ok(outcome_of(summary.tried, &kinds))
+}
+
+/// Tells who is to hear of it.
+fn tell(summary: &Result<PruneSummary>, session: &Session, report: &Report) {
+    let told = match summary {
+        Ok(summary) => VerbResult::of_whole(&summary.failed),
+        Err(error) => VerbResult::of_whole([error]),
+    };
+    tell_verb("cleanup", &[told], session, report);
 }
 
 fn show(summary: &PruneSummary, dry_run: bool, report: &mut Report) {

@@ -4,7 +4,9 @@ use crate::cli::CopyArguments;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::copy::{CopyRequest, CopySummary, copy_backups};
+use crate::ops::notify::{THE_COMMAND, VerbResult, tell_verb};
 use crate::report::{CommandOutcome, Report};
+use crate::store::names;
 use crate::units;
 use serde_json::json;
 
@@ -20,7 +22,9 @@ pub fn run(
         missing: arguments.missing,
         plain: arguments.plain,
     };
-    let summary = copy_backups(&request, session, report)?;
+    let summary = copy_backups(&request, session, report);
+    tell(&summary, session, report);
+    let summary = summary?;
     let failed: Vec<_> = summary
         .failed
         .iter()
@@ -38,6 +42,27 @@ pub fn run(
     report.set("size_bytes", summary.size_bytes);
     report.line(text(&summary));
     outcome(&summary)
+}
+
+/// Tells who is to hear of it, by the sources.
+fn tell(summary: &Result<CopySummary>, session: &Session, report: &Report) {
+    let source_of = |id: &str| {
+        names::split_id(id)
+            .map_or(id, |(source, _, _)| source)
+            .to_owned()
+    };
+    let told: Vec<VerbResult> = match summary {
+        Ok(summary) => {
+            let failed = summary.failed.iter();
+            let failed = failed.map(|(id, error)| VerbResult::new(source_of(id), Some(error)));
+            let fine = summary.copied.iter().chain(&summary.present);
+            failed
+                .chain(fine.map(|id| VerbResult::new(source_of(id), None)))
+                .collect()
+        }
+        Err(error) => vec![VerbResult::new(THE_COMMAND, Some(error))],
+    };
+    tell_verb("copy", &told, session, report);
 }
 
 fn text(summary: &CopySummary) -> String {

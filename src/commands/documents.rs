@@ -14,8 +14,9 @@ mod program;
 use self::backups::{BackupRun, Export, Guard, List, Restore, Show, Verify};
 use self::health::{Doctor, StatusDocument};
 use self::keeping::{Cleanup, Copy, Delete, Pin, Stats};
-use self::program::{Completions, HelpDocument, Init, Key, Version};
+use self::program::{Completions, HelpDocument, Init, Key, Notify, Version};
 use crate::engine::files::listing::ListLine;
+use crate::notify::Notification;
 use crate::sidecar::event::StoredEvent;
 use crate::sidecar::{Sidecar, Verification};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
@@ -136,7 +137,7 @@ pub fn schema() -> Value {
         "restore" => Restore, "cleanup" => Cleanup, "delete" => Delete,
         "copy" => Copy, "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => StatusDocument,
         "guard" => Guard,
-        "export" => Export, "doctor" => Doctor, "key" => Key,
+        "export" => Export, "doctor" => Doctor, "key" => Key, "notify" => Notify,
         "init" => Init, "completions" => Completions, "help" => HelpDocument,
         "version" => Version, "cat" => Nothing,
     }
@@ -146,6 +147,8 @@ pub fn schema() -> Value {
         generator.subschema_for::<Sidecar>(),
         generator.subschema_for::<StoredEvent>(),
         generator.subschema_for::<ListLine>(),
+        // What programs are sent.
+        generator.subschema_for::<Notification>(),
     ] {
         drop(schema);
     }

@@ -7,8 +7,10 @@ use crate::error::{Context, Error, Hint, Kind, Result};
 use crate::ops::Session;
 use crate::ops::backup::{self, BackupRequest};
 use crate::ops::guard;
+use crate::ops::notify::{VerbResult, tell_verb};
 use crate::ops::programs::check_program;
 use crate::ops::restore::{RestoreRequest, create_safety_backup, resolve_runs, restore_backups};
+use crate::ops::run::ErrorSummary;
 use crate::ops::verify::{VerifyRequest, verify_backups};
 use crate::plan;
 use crate::process;
@@ -55,13 +57,24 @@ pub fn run(
     report.set("status", code);
     if status.success() {
         report.exits_with(0);
+        tell_verb("guard", &[VerbResult::of_whole([])], session, report);
         return Ok(None);
     }
     let failed = match status.signal() {
         Some(signal) => Error::failed(format!("`{shown}` was ended by signal {signal}")),
         None => Error::failed(format!("`{shown}` failed with exit status {code}")),
     };
-    undo(&saved, failed, code, arguments, session, report)
+    let told = ErrorSummary::from(&failed);
+    let outcome = undo(&saved, failed, code, arguments, session, report);
+    // What could not be put back says that the program failed, too.
+    let error = outcome
+        .as_ref()
+        .err()
+        .map(ErrorSummary::from)
+        .unwrap_or(told);
+    let told = VerbResult::of_whole([&Error::from(&error)]);
+    tell_verb("guard", &[told], session, report);
+    outcome
 }
 
 /// Backups of everything, each verified. Anything less, and the program is not run.

@@ -4,8 +4,9 @@ use super::rendering::show_restored;
 use crate::cli::RestoreArguments;
 use crate::error::{Error, Result};
 use crate::ops::Session;
+use crate::ops::notify::{VerbResult, tell_verb};
 use crate::ops::restore::{
-    Question, RestoreRequest, create_safety_backup, resolve_runs, restore_backups,
+    Question, RestoreRequest, RestoreSummary, create_safety_backup, resolve_runs, restore_backups,
 };
 use crate::report::{CommandOutcome, Report};
 
@@ -33,8 +34,20 @@ pub fn run(
     let confirm = |question: &Question| confirm(question, arguments.yes, report);
     let summary = restore_backups(&request, session, report, &confirm, &|backup, old| {
         create_safety_backup(backup, old, session, report)
-    })?;
-    Ok(show_restored(&summary, &request, report))
+    });
+    if !request.dry_run {
+        tell(&summary, session, report);
+    }
+    Ok(show_restored(&summary?, &request, report))
+}
+
+/// Tells who is to hear of it.
+fn tell(summary: &Result<RestoreSummary>, session: &Session, report: &Report) {
+    let told = match summary {
+        Ok(summary) => VerbResult::of_whole(summary.failed.iter().map(|(_, error)| error)),
+        Err(error) => VerbResult::of_whole([error]),
+    };
+    tell_verb("restore", &[told], session, report);
 }
 
 /// Refuses what can't be done with all backups of a group, or not without a yes.

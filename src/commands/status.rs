@@ -9,6 +9,7 @@ use crate::health::{
     self, CopySubject, Expectation, HealthFinding, HealthLevel, Proof, SourceHealth, Subject,
 };
 use crate::ops::Session;
+use crate::ops::notify::{tell_status, tell_unreadable_store, waiting_count};
 use crate::ops::status::{self, StatusRequest, StoreHealth, StoreReading};
 use crate::plan;
 use crate::report::{CommandOutcome, Paint, Report, columns};
@@ -21,7 +22,16 @@ pub fn run(
     session: Result<Session>,
     report: &mut Report,
 ) -> Result<CommandOutcome> {
-    let judged = session.and_then(|session| judge_and_show(arguments, &session, report));
+    let judged = session.and_then(|session| {
+        let judged = judge_and_show(arguments, &session, report);
+        if let Err(error) = &judged
+            && arguments.notify
+            && !matches!(error.kind(), Kind::Usage | Kind::Interrupted)
+        {
+            tell_unreadable_store(error, &session, report);
+        }
+        judged
+    });
     let level = judged.or_else(|error| match error.kind() {
         Kind::Interrupted => Err(error),
         kind => {
@@ -87,6 +97,10 @@ fn judge_and_show(
     } else {
         show(&status, report);
     }
+    if arguments.notify {
+        tell_status(&status, session, report);
+    }
+    show_waiting(session, report);
     let mut level = status.level();
     if let Some(path) = &arguments.prometheus
         && let Err(error) = status::write_textfile(&plan::absolute(&session.cwd, path), &status)
@@ -96,6 +110,21 @@ fn judge_and_show(
         level = level.max(HealthLevel::Unknown);
     }
     Ok(level)
+}
+
+/// Says how many messages could not be delivered yet.
+fn show_waiting(session: &Session, report: &mut Report) {
+    let waiting = waiting_count(session);
+    if waiting > 0 {
+        let count = units::count(waiting as u64, "message");
+        report.note(
+            Hint::new()
+                .text(format!("{count} could not be delivered yet: "))
+                .command(["notify", "--test"])
+                .text(" says why"),
+        );
+    }
+    report.set("notifications_waiting", waiting);
 }
 
 /// The whole in a few words.

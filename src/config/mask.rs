@@ -4,11 +4,9 @@
 //! any text. What comes from the environment is not in the text and so is none; nor is a command or
 //! a file that yields one.
 
+use crate::secret::MASK;
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
-
-/// Stands for a secret.
-const MASK: &str = "***";
 
 /// The last words of keys that hold secrets.
 const SECRET_WORDS: &[&str] = &[
@@ -69,6 +67,10 @@ impl Found {
     fn table(&mut self, table: &DeTable<'_>, secret: bool) {
         for (key, value) in table.iter() {
             self.tokens.push(key.span());
+            if key.get_ref() == "notify" {
+                self.notify(value.get_ref(), value.span(), secret);
+                continue;
+            }
             if !key.get_ref().ends_with("_command") {
                 self.value(
                     value.get_ref(),
@@ -77,6 +79,28 @@ impl Found {
                 );
             } else {
                 self.tokens.push(value.span());
+            }
+        }
+    }
+
+    /// `[notify]`: who knows the URL of a webhook can write there.
+    fn notify(&mut self, value: &DeValue<'_>, span: Range<usize>, secret: bool) {
+        self.value(value, span, secret);
+        let Some(notifiers) = value.as_table() else {
+            return;
+        };
+        for notifier in notifiers
+            .values()
+            .filter_map(|value| value.get_ref().as_table())
+        {
+            let url = notifier.get_key_value("url");
+            let text = url.and_then(|(_, value)| Some((value.span(), value.get_ref().as_str()?)));
+            if let Some((span, text)) = text
+                && has_literal_path(text)
+            {
+                self.edits.retain(|(known, _)| *known != span);
+                let masked = toml::Value::String(MASK.to_owned()).to_string();
+                self.edits.push((span, masked));
             }
         }
     }
@@ -153,6 +177,13 @@ fn is_literal(text: &str) -> bool {
         rest = after;
     }
     !rest.is_empty()
+}
+
+/// Whether anything behind the host of a URL is written out.
+fn has_literal_path(url: &str) -> bool {
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let path = rest.find(['/', '?']).map_or("", |at| &rest[at + 1..]);
+    path.split('/').any(is_literal)
 }
 
 /// The text with the passwords of URLs and the values of `password=` masked; `None` where there are

@@ -4,6 +4,7 @@ use super::encryption::{check_encryption, give_signer, read_encryption};
 use super::expand::{env_file, expand};
 use super::hooks::{Hooks, read_hooks};
 use super::kinds::{keys_of_all, read_kind};
+use super::notify::read_notify;
 use super::section::{Scope, Section, TableItem};
 use super::strict::{Document, suggestion};
 use super::{
@@ -28,6 +29,7 @@ const TOP: &[&str] = &[
     "hooks",
     "log",
     "metrics",
+    "notify",
     "encryption",
     "sources",
     "groups",
@@ -99,6 +101,9 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     check_copies(&config)?;
     if let Some(item) = top.take("metrics") {
         config.metrics = read_metrics(item, scope)?;
+    }
+    if let Some(item) = top.take("notify") {
+        config.notify = read_notify(item, scope, &mut config.warnings)?;
     }
     if let Some(item) = top.take("encryption") {
         config.encryption = read_encryption(item, scope)?;
@@ -185,7 +190,7 @@ fn belongs(source: &str) -> impl Fn(&str) -> Option<String> {
 }
 
 /// A name as a part of a table's header: quoted where TOML wants it.
-fn part(name: &str) -> String {
+pub(super) fn part(name: &str) -> String {
     let bare = !name.is_empty()
         && name
             .chars()
@@ -198,7 +203,7 @@ fn part(name: &str) -> String {
 }
 
 /// Refuses a name that could not be a directory's or an id's part.
-fn check_name(item: &TableItem<'_>, what: &str, scope: &Scope<'_>) -> Result<()> {
+pub(super) fn check_name(item: &TableItem<'_>, what: &str, scope: &Scope<'_>) -> Result<()> {
     if is_source_name(&item.name) {
         return Ok(());
     }

@@ -2,12 +2,16 @@
 //! parser itself reads by.
 
 use super::kinds::KINDS;
+use super::notify::TYPES;
 use super::{
     BackupSettings, FilesSettings, Hooks, MetricsSettings, PostgresSettings, RunSettings,
     SourceSettings, SqliteSettings,
 };
 use crate::encryption::EncryptionSettings;
 use crate::log::LogSettings;
+use crate::notify::{
+    CommandSettings, MailSettings, NotifierTopics, NotifySettings, PingSettings, WebhookSettings,
+};
 use crate::retention::RetentionPolicy;
 use crate::setting::SettingGroup;
 use crate::store::{ConnectionSettings, StoreSettings};
@@ -55,6 +59,18 @@ pub fn tables() -> Vec<TableReference> {
         meaning: "What the source is. Each kind has keys of its own; see below.".to_owned(),
     }];
     source.extend(keys_of::<SourceSettings>(&[]));
+    let types: Vec<String> = TYPES
+        .iter()
+        .map(|(name, _)| format!("`\"{name}\"`"))
+        .collect();
+    let mut notifier = vec![KeyReference {
+        name: "type",
+        type_name: types.join(", "),
+        default: None,
+        required: true,
+        meaning: "How messages get there. Each type has keys of its own; see below.".to_owned(),
+    }];
+    notifier.extend(keys_of::<NotifierTopics>(&[]));
     let table = |name, header, keys| TableReference { name, header, keys };
     vec![
         table(
@@ -92,6 +108,28 @@ pub fn tables() -> Vec<TableReference> {
         table("`[hooks]`", "[hooks]", keys_of::<Hooks>(&[])),
         table("`[log]`", "[log]", keys_of::<LogSettings>(&["file"])),
         table("`[metrics]`", "[metrics]", keys_of::<MetricsSettings>(&[])),
+        table("`[notify]`", "[notify]", keys_of::<NotifySettings>(&[])),
+        table("`[notify.NAME]`", "[notify.x]", notifier),
+        table(
+            "`type = \"mail\"`",
+            "[notify.x]\ntype = \"mail\"",
+            keys_of::<MailSettings>(&["to"]),
+        ),
+        table(
+            "`type = \"webhook\"`",
+            "[notify.x]\ntype = \"webhook\"",
+            keys_of::<WebhookSettings>(&[]),
+        ),
+        table(
+            "`type = \"ping\"`",
+            "[notify.x]\ntype = \"ping\"",
+            keys_of::<PingSettings>(&[]),
+        ),
+        table(
+            "`type = \"command\"`",
+            "[notify.x]\ntype = \"command\"",
+            keys_of::<CommandSettings>(&["command"]),
+        ),
         table(
             "`[encryption]`",
             "[encryption]",

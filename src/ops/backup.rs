@@ -22,6 +22,7 @@ use self::scheduler::Scheduler;
 use super::copy::{copies_that_failed, copy_after_run};
 use super::hooks::{HookOutcome, HookRunner};
 use super::key_proof::is_key_proven;
+use super::notify::Messenger;
 use super::rescue::write_rescue_files;
 use super::run::{Run, RunListener, RunOutcome, RunSummary, SourceSummary, join_errors, now};
 use super::seal::seal_bytes;
@@ -118,6 +119,8 @@ pub fn create_backups(
     let names = planned.as_deref().map_or_else(|_| Vec::new(), tried_names);
     let hooks = hooks_of_run(planned.as_deref().ok(), session);
     let hooks = HookRunner::for_run(&hooks, &names, location.as_ref(), &run, observer);
+    let messenger = Messenger::new(session, observer);
+    messenger.run_begins(&names);
     let (results, error) = match planned {
         Ok(planned) => {
             let into = location.iter().map(ToString::to_string).collect::<String>();
@@ -139,7 +142,7 @@ pub fn create_backups(
     let (sources, backups) = separate(results);
     let summary = RunSummary::new(&run, &names, sources, error.as_ref());
     let metrics = MetricsFile::new(session, observer);
-    tell_listeners(&summary, &[&hooks, &metrics], observer);
+    tell_listeners(&summary, &[&hooks, &metrics, &messenger], observer);
     Ok(FinishedRun { summary, backups })
 }
 

@@ -7,10 +7,11 @@ mod tests;
 
 use super::run::{Run, RunListener, RunSummary, SourceSummary, kind_of_sources};
 use super::{Observer, programs};
-use crate::config::{HookCommand, Hooks, masked_line};
+use crate::config::{Hooks, masked_line};
 use crate::error::{Error, Kind, Result};
 use crate::interrupt;
 use crate::process::captured::{self, Captured, Limits};
+use crate::setting::UserCommand;
 use crate::store::Location;
 use crate::units;
 use std::ffi::{OsStr, OsString};
@@ -44,7 +45,7 @@ impl HookMoment {
         }
     }
 
-    fn command(self, hooks: &Hooks) -> Option<&HookCommand> {
+    fn command(self, hooks: &Hooks) -> Option<&UserCommand> {
         match self {
             HookMoment::Before => hooks.before.as_ref(),
             HookMoment::After => hooks.after.as_ref(),
@@ -266,22 +267,9 @@ impl<'a> HookRunner<'a> {
         masked_line(&without)
     }
 
-    fn command(&self, what: &HookCommand, moment: HookMoment, outcome: &HookOutcome) -> Command {
-        let mut command = match what {
-            HookCommand::Shell(line) => {
-                let mut command = Command::new("/bin/sh");
-                command.args(["-c", line]);
-                command
-            }
-            HookCommand::Arguments(words) => {
-                let mut command = Command::new(program_of(words, &self.hooks.directory));
-                command.args(words.iter().skip(1));
-                command
-            }
-        };
-        command
-            .current_dir(&self.hooks.directory)
-            .envs(&self.hooks.variables);
+    fn command(&self, what: &UserCommand, moment: HookMoment, outcome: &HookOutcome) -> Command {
+        let mut command = what.in_directory(&self.hooks.directory);
+        command.envs(&self.hooks.variables);
         command
             .env("DBBACKUP_HOOK", moment.as_str())
             .env("DBBACKUP_RUN", &self.run.id);
@@ -364,10 +352,7 @@ pub fn missing_program(hooks: &Hooks) -> Option<(HookMoment, Error)> {
 }
 
 fn program_error(moment: HookMoment, hooks: &Hooks, dirs: &OsStr) -> Option<Error> {
-    let HookCommand::Arguments(words) = moment.command(hooks)? else {
-        return None;
-    };
-    let program = program_of(words, &hooks.directory);
+    let program = moment.command(hooks)?.program(&hooks.directory)?;
     let missing = programs::check_program(program.as_os_str(), dirs).err()?;
     let hint = "a list is one program and its arguments; write a shell line as a string";
     Some(
@@ -375,16 +360,6 @@ fn program_error(moment: HookMoment, hooks: &Hooks, dirs: &OsStr) -> Option<Erro
             .context(format!("the hook `{}`", moment.as_str()))
             .with_new_hint(hint),
     )
-}
-
-/// With a slash in it, it lies beside the configuration, as every relative path.
-fn program_of(words: &[String], directory: &Path) -> PathBuf {
-    let program = words.first().map(String::as_str).unwrap_or_default();
-    if program.contains('/') {
-        directory.join(program)
-    } else {
-        program.into()
-    }
 }
 
 /// The hooks that there are, each with its command as it may be shown.

@@ -47,8 +47,29 @@ pub fn run(
     limits: Limits,
     mask: &dyn Fn(&str) -> String,
 ) -> Captured {
+    run_with(command, Stdio::null(), name, limits, mask)
+}
+
+/// As [`run`], with this file to read on stdin.
+pub fn run_with_input(
+    command: Command,
+    input: File,
+    name: &str,
+    limits: Limits,
+    mask: &dyn Fn(&str) -> String,
+) -> Captured {
+    run_with(command, Stdio::from(input), name, limits, mask)
+}
+
+fn run_with(
+    command: Command,
+    input: Stdio,
+    name: &str,
+    limits: Limits,
+    mask: &dyn Fn(&str) -> String,
+) -> Captured {
     let started = Instant::now();
-    let (output, result) = match spawn(command, name) {
+    let (output, result) = match spawn(command, input, name) {
         Ok((mut child, drain)) => {
             let status = wait(&mut child, name, started, limits);
             let output: String = drain
@@ -76,10 +97,10 @@ pub fn run(
 
 /// Starts `command` with both outputs in one pipe. It is taken by value: a command that lives on
 /// holds the writing ends, and the reader would wait for ever.
-fn spawn(mut command: Command, name: &str) -> Result<(Child, Drain)> {
+fn spawn(mut command: Command, input: Stdio, name: &str) -> Result<(Child, Drain)> {
     let (reader, writer) = std::io::pipe()?;
     command
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(writer.try_clone()?)
         .stderr(writer)
         .process_group(0);

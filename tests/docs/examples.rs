@@ -66,17 +66,20 @@ fn configuration_shows_every_key() {
         .collect();
     let sources =
         ["sqlite", "postgres", "files"].map(|kind| format!("[sources.x]\nkind = \"{kind}\""));
+    let notifiers = ["mail", "webhook", "ping", "command"];
+    let notifiers = notifiers.map(|word| format!("[notify.x]\ntype = \"{word}\""));
     for header in [
         "[store]",
         "[backup]",
         "[hooks]",
         "[log]",
         "[metrics]",
+        "[notify]",
         "[encryption]",
         "[retention]",
     ]
     .into_iter()
-    .chain(sources.iter().map(String::as_str))
+    .chain(sources.iter().chain(&notifiers).map(String::as_str))
     {
         let tables = ["label", "retention", "hooks"];
         let missing: Vec<String> = keys_of(header)

@@ -16,6 +16,9 @@ const STORE: &str = "What lies in a store beside the dumps. Sidecars and events 
                      once and never changed; with `list` and `show` its verifications hold the \
     later ones, too.";
 
+const SENT: &str = "What a webhook gets as its body and a program on its standard input, where \
+                    `[notify]` names one.";
+
 /// The page.
 pub fn page() -> (String, Vec<u8>) {
     let schema: Value = serde_json::from_str(&text_of("examples/dbbackup.schema.json")).unwrap();
@@ -57,6 +60,8 @@ pub fn page() -> (String, Vec<u8>) {
     for name in in_store {
         definition(name, &definitions[name], &mut roff);
     }
+    roff.control("SH", ["MESSAGES"]).text(marked(SENT));
+    definition("Notification", &definitions["Notification"], &mut roff);
     roff.control("SH", ["TYPES"]);
     // One that is a sidecar with two fields more says only these.
     let of_sidecar: Vec<&str> = definitions["Sidecar"]["properties"]
@@ -68,6 +73,7 @@ pub fn page() -> (String, Vec<u8>) {
     for (name, one) in definitions
         .iter()
         .filter(|(name, _)| !is_document(name) && !in_store.contains(&name.as_str()))
+        .filter(|(name, _)| *name != "Notification")
     {
         if name == "BackupDocument" {
             roff.control("SS", [name.as_str()])

@@ -27,6 +27,7 @@ mod init;
 mod live;
 mod log;
 mod moments;
+mod notify;
 mod postgres_backup;
 mod postgres_cluster;
 mod postgres_confined;

@@ -41,7 +41,7 @@ pub fn must_hold(document: &Value) {
 }
 
 /// A validator of one of the types.
-fn of_type(name: &str) -> jsonschema::Validator {
+pub fn of_type(name: &str) -> jsonschema::Validator {
     let definition = json!({"$schema": SCHEMA["$schema"], "$ref": format!("#/$defs/{name}"),
         "$defs": SCHEMA["$defs"]});
     jsonschema::validator_for(&definition).unwrap()

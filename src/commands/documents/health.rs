@@ -32,6 +32,8 @@ pub struct StatusDocument {
     store: Option<StoreStatus>,
     /// The stores that are to have copies.
     stores: Option<Vec<CopyStoreStatus>>,
+    /// Messages of `[notify]` that could not be delivered yet.
+    notifications_waiting: Option<u64>,
 }
 
 /// A store that is to have copies.

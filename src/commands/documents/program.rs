@@ -29,6 +29,35 @@ struct FoundSource {
     enabled: bool,
 }
 
+/// `notify`: with `--test` the notifiers, else what was sent.
+#[derive(JsonSchema)]
+pub struct Notify {
+    /// The notifiers that were tried.
+    notifiers: Option<Vec<TriedNotifier>>,
+    /// Messages that had waited and were delivered.
+    delivered: Option<u64>,
+    /// Messages that still wait.
+    waiting: Option<u64>,
+}
+
+/// A notifier on trial.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct TriedNotifier {
+    /// Its name.
+    name: String,
+    /// Its type.
+    r#type: String,
+    /// Whether the other side took the message.
+    ok: bool,
+    /// What it answered; null where it did not.
+    answer: Option<String>,
+    /// Why it did not; null where it did.
+    error: Option<String>,
+    /// What to do about that.
+    hint: Option<String>,
+}
+
 /// `completions`.
 #[derive(JsonSchema)]
 pub struct Completions {

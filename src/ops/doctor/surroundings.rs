@@ -2,10 +2,11 @@
 //! for, and nothing is run.
 
 use super::Diagnosis;
-use crate::config::Hooks;
-use crate::error::{Context, Error, Result};
+use crate::config::{Config, Hooks};
+use crate::error::{Context, Error, Hint, Result};
 use crate::ops::Session;
 use crate::ops::hooks::{HookMoment, missing_program};
+use crate::ops::notify::{check_notifier, kind_of, waiting_count};
 use crate::units;
 use std::path::Path;
 
@@ -21,6 +22,33 @@ pub fn check_run(session: &Session, diagnosis: &mut Diagnosis) {
         check_file("metrics", "no metrics would be written", path, diagnosis);
     }
     check_hooks("run", &config.hooks, diagnosis);
+    check_notifiers(session, config, diagnosis);
+}
+
+/// Checks who is told, and whether anything waits. Nothing is sent. Without them a backup is made
+/// all the same.
+fn check_notifiers(session: &Session, config: &Config, diagnosis: &mut Diagnosis) {
+    for notifier in &config.notify.notifiers {
+        let about = format!("notify {}", notifier.name);
+        let kind = kind_of(&notifier.way);
+        match check_notifier(notifier, config) {
+            Ok(place) => diagnosis.ok(&about, kind, place),
+            Err(error) => {
+                let remedy = error.hint().cloned();
+                let remedy = remedy.unwrap_or_else(|| Hint::from("nobody would be told there"));
+                diagnosis.warning(&about, kind, error.message(), remedy);
+            }
+        }
+    }
+    let waiting = waiting_count(session);
+    if waiting > 0 {
+        let text = format!(
+            "{} could not be delivered",
+            units::count(waiting as u64, "message")
+        );
+        let remedy = Hint::new().command(["notify", "--test"]).text(" says why");
+        diagnosis.warning("notify", "spool", text, remedy);
+    }
 }
 
 /// A file that is made where it is missing, in a directory that must be there. Without it a backup

@@ -41,7 +41,7 @@ impl Surroundings {
 
     /// Hooks of this shell line.
     fn hooks(&self, line: &str) -> Hooks {
-        let command = || Some(HookCommand::Shell(line.to_owned()));
+        let command = || Some(UserCommand::Shell(line.to_owned()));
         Hooks {
             before: command(),
             after: command(),
@@ -219,7 +219,7 @@ fn a_list_is_run_as_it_is_and_a_path_is_beside_the_configuration() {
     std::fs::set_permissions(&program, mode).unwrap();
     let words = ["./tell", "a b", "$HOME; exit 3"].map(str::to_owned);
     let hooks = Hooks {
-        before: Some(HookCommand::Arguments(words.to_vec())),
+        before: Some(UserCommand::Arguments(words.to_vec())),
         directory: here.dir.path().to_path_buf(),
         ..Hooks::default()
     };
@@ -237,7 +237,7 @@ fn a_list_is_run_as_it_is_and_a_path_is_beside_the_configuration() {
 fn a_program_is_looked_for_in_the_path_of_the_env_file() {
     let here = Surroundings::new();
     let hooks = Hooks {
-        after: Some(HookCommand::Arguments(vec!["sh".to_owned()])),
+        after: Some(UserCommand::Arguments(vec!["sh".to_owned()])),
         ..Hooks::default()
     };
     assert!(missing_program(&hooks).is_none());

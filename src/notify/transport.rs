@@ -1,0 +1,30 @@
+//! What all ways have in common: a message goes, and the other side answers.
+
+use super::command::ProgramTransport;
+use super::mail::MailTransport;
+use super::notification::Notification;
+use super::settings::NotifierWay;
+use super::webhook::WebhookTransport;
+use crate::error::Result;
+use std::time::Duration;
+
+/// A way on which messages get to somebody.
+pub trait MessageTransport {
+    /// Looks whether a message could be sent, without sending any, and says where it would go.
+    /// Secrets are read for it.
+    fn check(&self) -> Result<String>;
+
+    /// Sends the message, within this time, and returns what the other side answered, in a few
+    /// words. An error means that it may not have arrived; nothing in it is a secret.
+    fn send(&self, notification: &Notification, limit: Duration) -> Result<String>;
+}
+
+/// The way of these settings; `None` for a ping, which takes no messages.
+pub fn transport_of(way: &NotifierWay) -> Option<Box<dyn MessageTransport + '_>> {
+    match way {
+        NotifierWay::Mail(settings) => Some(Box::new(MailTransport::new(settings))),
+        NotifierWay::Webhook(settings) => Some(Box::new(WebhookTransport::new(settings))),
+        NotifierWay::Command(settings) => Some(Box::new(ProgramTransport::new(settings))),
+        NotifierWay::Ping(_) => None,
+    }
+}
