@@ -126,10 +126,12 @@ pub const MASK: &str = "***";
 /// The shortest secret that is looked for in texts: a shorter one would mask half of every word.
 const SHORTEST: usize = 4;
 
+/// Secrets by their lengths and hashes, with the salt of these.
+type SecretMarks = (RandomState, Mutex<BTreeSet<(usize, u64)>>);
+
 /// The lengths and salted hashes of all secrets that this process has had, by which they are found
 /// in a text after they were wiped.
-static KNOWN: LazyLock<(RandomState, Mutex<BTreeSet<(usize, u64)>>)> =
-    LazyLock::new(Default::default);
+static KNOWN: LazyLock<SecretMarks> = LazyLock::new(SecretMarks::default);
 
 fn remember(text: &str) {
     if text.len() >= SHORTEST {

@@ -13,8 +13,11 @@ use crate::secret::SecretSource;
 use crate::setting::SettingGroup;
 use toml::de::DeValue;
 
+/// Lists the keys of a type.
+type KeyLister = fn() -> Vec<&'static str>;
+
 /// The types of notifiers: their names, and the keys that only they have.
-pub(super) const TYPES: &[(&str, fn() -> Vec<&'static str>)] = &[
+pub(super) const TYPES: &[(&str, KeyLister)] = &[
     ("mail", MailSettings::key_names),
     ("webhook", WebhookSettings::key_names),
     ("ping", PingSettings::key_names),

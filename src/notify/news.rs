@@ -275,12 +275,12 @@ pub fn overdue_since(history: &SourceHistory) -> Option<DateTime<Utc>> {
 /// When a proof is due.
 fn proof_due(history: &SourceHistory) -> Option<DateTime<Utc>> {
     let every = history.prove_every?;
-    let good = history
+    let mut good = history
         .attempts
         .iter()
         .filter(|past| past.end == AttemptEnd::Good);
     // What was never proven is due so long after the first backup that could have been.
-    let from = history.proven_at.or(good.last().map(|past| past.at))?;
+    let from = history.proven_at.or(good.next_back().map(|past| past.at))?;
     Some(after(from, every))
 }
 
