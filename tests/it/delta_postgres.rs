@@ -99,9 +99,21 @@ impl<'a> DeltaShop<'a> {
             .run()
             .exits(0);
         let cluster = self.shop.cluster();
-        assert_same(&cluster.dump_text(&target, &[]), &self.shop.db.dump_text());
+        same_content(&cluster.dump_text(&target, &[]), &self.shop.db.dump_text());
         self.shop.drop_relatives();
     }
+}
+
+/// A server that is busy may put a row that is filled in into the room that is left on an earlier
+/// page, so the order says nothing.
+#[track_caller]
+fn same_content(left: &str, right: &str) {
+    let sorted = |text: &str| {
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    };
+    assert_same(&sorted(left), &sorted(right));
 }
 
 fn id_of(sidecar: &Value) -> String {
@@ -206,7 +218,7 @@ fn xdelta3_and_postgresql_recover_a_delta() {
             .status()
             .unwrap();
         assert!(status.success(), "{script}");
-        assert_same(&target.dump_text(), &shop.shop.db.dump_text());
+        same_content(&target.dump_text(), &shop.shop.db.dump_text());
         // What the manual says does the same.
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/man/dbbackup-recovery.7.md");
         let text = fs::read_to_string(page).unwrap();
