@@ -201,8 +201,8 @@ fn xdelta3_and_postgresql_recover_a_delta() {
         }
         let id = shop.shop.world.ids("shop")[0].clone();
         let shown = shop.run(&format!("show {id}")).run().exits(0);
-        let lines = shown.stdout.lines();
-        let line = lines.filter(|line| line.starts_with("by hand")).next_back();
+        let mut lines = shown.stdout.lines();
+        let line = lines.rfind(|line| line.starts_with("by hand"));
         let command = line.unwrap().trim_start_matches("by hand").trim();
         let command = command.strip_suffix("> FILE").unwrap();
         let target = cluster.database("by_hand");
