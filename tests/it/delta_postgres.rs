@@ -31,7 +31,8 @@ const TABLES: &str = r#"
     INSERT INTO z_log SELECT '2026-01-01'::timestamptz + i * interval '1 minute',
         'COPY public.a_items (id) FROM stdin;' || i FROM generate_series(1, 4000) i;
     CREATE INDEX ON z_log (at);
-    SELECT lo_from_bytea(0, decode(repeat(md5(i::text), 900), 'hex')) FROM generate_series(1, 5) i;"#;
+    SELECT lo_from_bytea(0, decode(repeat(md5(i::text), 900), 'hex'))
+        FROM generate_series(1, 5) i;"#;
 
 /// A database that is saved as deltas, by a `pg_dump` whose output is kept aside.
 struct DeltaShop<'a> {
@@ -384,7 +385,8 @@ fn large_tables_come_and_go() {
         let shop = DeltaShop::new(cluster, format);
         shop.sql(
             "CREATE TABLE b_large (id int, a text);
-             INSERT INTO b_large SELECT i, repeat(md5(i::text), 6) FROM generate_series(1, 200000) i;
+             INSERT INTO b_large SELECT i, repeat(md5(i::text), 6)
+                FROM generate_series(1, 200000) i;
              CREATE TABLE m_large (id int, a text);
              INSERT INTO m_large SELECT -i, repeat(md5((-i)::text), 6)
                 FROM generate_series(1, 200000) i;",

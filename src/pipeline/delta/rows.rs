@@ -3,8 +3,8 @@
 //! Content and base are compared byte by byte as long as they are equal. At a difference the next
 //! line of the content is looked for a few lines further in the base, where a row was removed, and
 //! then in an index of all that is read ahead, where many were. Else it is new. Where much is new,
-//! the rest of the section is searched for landmarks. The end of a section ends a line. The position in the base only goes forward: a
-//! dump keeps the order of its rows but for one in ten thousands.
+//! the rest of the section is searched for landmarks. The end of a section ends a line. The position
+//! in the base only goes forward: a dump keeps the order of its rows but for one in ten thousands.
 
 mod ahead;
 mod landmarks;
