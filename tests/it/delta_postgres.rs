@@ -31,8 +31,8 @@ const TABLES: &str = r#"
     INSERT INTO z_log SELECT '2026-01-01'::timestamptz + i * interval '1 minute',
         'COPY public.a_items (id) FROM stdin;' || i FROM generate_series(1, 4000) i;
     CREATE INDEX ON z_log (at);
-    SELECT lo_from_bytea(0, decode(repeat(md5(i::text), 900), 'hex')) 
-    FROM generate_series(1, 5) i;"#;
+    SELECT lo_from_bytea(0, decode(repeat(md5(i::text), 900), 'hex'))
+        FROM generate_series(1, 5) i;"#;
 
 /// A database that is saved as deltas, by a `pg_dump` whose output is kept aside.
 struct DeltaShop<'a> {
@@ -100,9 +100,21 @@ impl<'a> DeltaShop<'a> {
             .run()
             .exits(0);
         let cluster = self.shop.cluster();
-        assert_same(&cluster.dump_text(&target, &[]), &self.shop.db.dump_text());
+        same_content(&cluster.dump_text(&target, &[]), &self.shop.db.dump_text());
         self.shop.drop_relatives();
     }
+}
+
+/// A server that is busy may put a row that is filled in into the room that is left on an earlier
+/// page, so the order says nothing.
+#[track_caller]
+fn same_content(left: &str, right: &str) {
+    let sorted = |text: &str| {
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        lines.join("\n")
+    };
+    assert_same(&sorted(left), &sorted(right));
 }
 
 fn id_of(sidecar: &Value) -> String {
@@ -207,7 +219,7 @@ fn xdelta3_and_postgresql_recover_a_delta() {
             .status()
             .unwrap();
         assert!(status.success(), "{script}");
-        assert_same(&target.dump_text(), &shop.shop.db.dump_text());
+        same_content(&target.dump_text(), &shop.shop.db.dump_text());
         // What the manual says does the same.
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/man/dbbackup-recovery.7.md");
         let text = fs::read_to_string(page).unwrap();
@@ -373,8 +385,8 @@ fn large_tables_come_and_go() {
         let shop = DeltaShop::new(cluster, format);
         shop.sql(
             "CREATE TABLE b_large (id int, a text);
-             INSERT INTO b_large SELECT i, repeat(md5(i::text), 6) FROM generate_series(1, \
-             200000) i;
+             INSERT INTO b_large SELECT i, repeat(md5(i::text), 6)
+                FROM generate_series(1, 200000) i;
              CREATE TABLE m_large (id int, a text);
              INSERT INTO m_large SELECT -i, repeat(md5((-i)::text), 6)
                 FROM generate_series(1, 200000) i;",

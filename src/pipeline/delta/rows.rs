@@ -181,8 +181,8 @@ impl RowAligner {
         if self.new_bytes < MUCH || self.landmarks.is_some() || !self.base.has_far_lines() {
             return Ok(());
         }
-        // Where every table is another one, the base is read twice and not once for each table.
-        let is_affordable = self.reread <= self.content.position();
+        // Where every table is another one, the base is not read once more for each of them.
+        let is_affordable = self.reread <= self.base.position();
         if let Some(reopen) = self.options.reopen_base.as_mut().filter(|_| is_affordable) {
             let finder = (self.options.finder)();
             let (from, shortest) = (self.base.position(), self.options.shortest_line);
