@@ -203,8 +203,17 @@ fn recovery(
     result: &AttemptResult,
     now: DateTime<Utc>,
 ) -> Option<SourceNews> {
-    let failed = start_of(history, AttemptEnd::Failed).map(|since| (NewsTopic::Failure, since));
-    let partial = start_of(history, AttemptEnd::Partial).map(|since| (NewsTopic::Partial, since));
+    // Failures and incomplete backups in turn end at once, and whoever heard of a failure hears of
+    // its end.
+    let row = || (history.attempts.iter()).take_while(|past| past.end != AttemptEnd::Good);
+    let since = |end: AttemptEnd| {
+        row()
+            .filter(|past| past.end == end)
+            .last()
+            .map(|past| past.at)
+    };
+    let failed = since(AttemptEnd::Failed).map(|since| (NewsTopic::Failure, since));
+    let partial = since(AttemptEnd::Partial).map(|since| (NewsTopic::Partial, since));
     let unnoted = result.lasting.map(|(topic, state)| (topic, state.since));
     let stale = stale_since(history).filter(|since| *since < now);
     let stale = stale.map(|since| (NewsTopic::Stale, since));

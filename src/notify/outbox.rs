@@ -1,5 +1,5 @@
-//! Messages go out: first those that wait, the oldest first, then the new ones. What does not
-//! arrive waits. Where one message to somebody failed, the others to the same wait at once.
+//! Messages go out: the new ones, then those that wait, the oldest first. What does not arrive
+//! waits. Where one message to somebody failed, the others to the same wait at once.
 
 use super::budget::Budget;
 use super::notification::Notification;
@@ -62,15 +62,15 @@ impl<'a> Outbox<'a> {
                 .notifiers
                 .iter()
                 .find(|one| one.name == message.notifier);
-            let sent = match notifier {
-                // Whom it was for is not told anything any more.
-                None => Ok(String::new()),
-                Some(notifier) => self.try_to_send(notifier, &late(&message.notification)),
+            // It may be another configuration's, or one that has no address in this run: its age
+            // removes it.
+            let Some(notifier) = notifier else {
+                continue;
             };
-            match sent {
+            match self.try_to_send(notifier, &late(&message.notification)) {
                 Ok(_) => {
                     _ = std::fs::remove_file(&path);
-                    arrived += usize::from(notifier.is_some());
+                    arrived += 1;
                 }
                 Err(error) if failed.iter().all(|one| one.notifier != message.notifier) => {
                     failed.push(UndeliveredMessage {

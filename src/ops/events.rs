@@ -1,10 +1,13 @@
 //! Adding what came later to a backup: an event, which needs no lock.
 
+use super::Observer;
+use super::run::now;
 use crate::catalog;
 use crate::config;
+use crate::engine::{Check, CheckFinding, CheckStatus};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::present;
-use crate::sidecar::{BackupEvent, BackupState, Change};
+use crate::sidecar::{BackupEvent, BackupState, Change, Level, Verification};
 use crate::store::{Objects, Store, names};
 use crate::users;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
@@ -73,6 +76,36 @@ fn must_stay(store: &dyn Store, source: &str, id: &str) -> Result<()> {
     match store.is_retired(source, id)? {
         true => Err(Error::not_found(format!("`{id}` is being removed"))),
         false => Ok(()),
+    }
+}
+
+/// Notes beside each backup whose file was found damaged on another one's way that it is: neither
+/// it nor what else is built on it may be taken for good.
+pub fn note_damaged_bases(
+    store: &dyn Store,
+    source: &str,
+    checks: &[Check],
+    observer: &dyn Observer,
+) {
+    for check in checks
+        .iter()
+        .filter(|check| check.status == CheckStatus::Damaged)
+    {
+        let CheckFinding::BaseDiffers { id, file } = &check.finding else {
+            continue;
+        };
+        let seen = Verification {
+            at: now(),
+            level: Level::Checksum,
+            status: CheckStatus::Damaged,
+            duration_seconds: 0.0,
+            detail: Some(format!("the dump `{file}` is not what was written")),
+            summary: None,
+            host: None,
+        };
+        if let Err(error) = add_event(store, source, id, Change::Verified(seen)) {
+            observer.warn(format!("{id}: its damage was not noted: {error}"));
+        }
     }
 }
 

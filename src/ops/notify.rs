@@ -32,9 +32,13 @@ use crate::notify::{
 use crate::plan;
 use crate::units;
 use chrono::{DateTime, Utc};
+use std::time::Duration;
 
 /// What the whole run is called beside its sources.
 const THE_RUN: &str = "(the run)";
+
+/// How long all signs of life at the end of a run may take together.
+const SIGNS: Duration = Duration::from_secs(10);
 
 /// Tells people when a run has ended, and the checks that wait for it also when it begins.
 pub struct Messenger<'a> {
@@ -64,12 +68,10 @@ impl RunListener for Messenger<'_> {
         let Some(desk) = NewsDesk::open(self.session, self.observer) else {
             return Ok(());
         };
-        self.signs.run_ended(summary, desk.budget);
-        // Who ends a run knows it; what is missing then is overdue some day.
-        if summary.outcome == RunOutcome::Interrupted {
-            return Ok(());
-        }
+        // Who ends a run knows it, and what is missing then is overdue some day: only what failed
+        // before the signal is told.
         desk.tell_run(summary);
+        self.signs.run_ended(summary, Budget::new(SIGNS, SIGNS));
         Ok(())
     }
 }
@@ -81,8 +83,6 @@ struct NewsDesk<'a> {
     settings: &'a NotifySettings,
     observer: &'a dyn Observer,
     spool: Option<MessageSpool>,
-    /// The time that is left for all that is told.
-    budget: Budget,
     now: DateTime<Utc>,
 }
 
@@ -101,7 +101,6 @@ impl<'a> NewsDesk<'a> {
             settings,
             observer,
             spool: spool_of(settings),
-            budget: Budget::default(),
             // The work took its time.
             now: session.now.max(crate::engine::whole_second(Utc::now())),
         })
@@ -254,21 +253,9 @@ impl<'a> NewsDesk<'a> {
 
     /// Sends to everybody what is for them, after what still waits.
     fn send(&self, news: &News, occasion: &Occasion) {
-        let mut outbox = Outbox::new(self.settings, self.spool.as_ref(), self.budget);
-        let (arrived, failed) = outbox.send_waiting(self.now);
-        for UndeliveredMessage {
-            notifier, error, ..
-        } in failed
-        {
-            self.observer.warn(format!(
-                "what waits for `{notifier}` could not be delivered: {error}"
-            ));
-        }
-        if arrived > 0 {
-            let count = units::count(arrived as u64, "message");
-            self.observer
-                .detail(format!("told now what had waited: {count}"));
-        }
+        // It begins here: a store that was slow to tell its history must not take the time in which
+        // that is told.
+        let mut outbox = Outbox::new(self.settings, self.spool.as_ref(), Budget::default());
         for notifier in &self.settings.notifiers {
             let message = compose(news, &notifier.topics, occasion, self.now, &clean);
             let Some(message) = message else {
@@ -288,6 +275,20 @@ impl<'a> NewsDesk<'a> {
                         .warn(format!("nobody was told by `{name}`: {error}; {lost}"));
                 }
             }
+        }
+        let (arrived, failed) = outbox.send_waiting(self.now);
+        for UndeliveredMessage {
+            notifier, error, ..
+        } in failed
+        {
+            self.observer.warn(format!(
+                "what waits for `{notifier}` could not be delivered: {error}"
+            ));
+        }
+        if arrived > 0 {
+            let count = units::count(arrived as u64, "message");
+            self.observer
+                .detail(format!("told now what had waited: {count}"));
         }
     }
 }

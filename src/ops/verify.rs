@@ -1,7 +1,7 @@
 //! Verifying: finds the backups that are meant, examines each, and keeps the result with it.
 
 use super::chain::has_whole_chains;
-use super::events::add_event;
+use super::events::{add_event, note_damaged_bases};
 use super::examine::{self, ExaminationOptions, VerificationResult};
 use super::find::{self, ResolvedBackup};
 use super::{Event, Observer, Session, catalog_of};
@@ -470,6 +470,13 @@ fn remember(found: &ResolvedBackup, result: &VerificationResult, observer: &dyn 
             found.source,
             found.store.name()
         ));
+    }
+    note_damaged_bases(&*found.store, &found.source, &result.checks, observer);
+    // What is built on a damaged file is good again as soon as that is.
+    let is_of_base = |check: &&Check| matches!(check.finding, CheckFinding::BaseDiffers { .. });
+    let mut damaged = (result.checks.iter()).filter(|check| check.status == CheckStatus::Damaged);
+    if result.status() == CheckStatus::Damaged && damaged.all(|check| is_of_base(&check)) {
+        return;
     }
     let mut verification = result.to_verification(whole_second(present()));
     if backup.sidecar.sealed.is_some() {

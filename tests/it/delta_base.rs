@@ -1,7 +1,7 @@
 //! Which backup a new one is built on, and when it is a full: what `delta` does not have.
 
 use crate::delta::{
-    all_restore, back_up, call, change, configure, dump_path, history, id_of, world,
+    all_restore, back_up, call, change, configure, dump_path, history, id_of, rot, world,
 };
 use crate::encryption::new_key;
 use crate::faults::SmallDisk;
@@ -152,7 +152,10 @@ fn an_exchanged_base_is_noticed() {
             .exits(4)
             .says(&id_of(base));
     }
-    full_in_place_of_a_delta(&world, &id_of(base));
+    // It was told, and stands beside the base: nothing is built on that.
+    change(&world, 77);
+    let next = back_up(&world, "");
+    assert_ne!(next["dump"]["base"]["id"], base["id"], "{next}");
     fs::write(&path, whole).unwrap();
     call(&world, "verify --all --level content").run().exits(0);
     // Its sidecar says what it holds, but it is another one than the delta was built on.
@@ -251,4 +254,40 @@ fn a_full_in_place_of_a_delta_needs_its_room() {
     fs::remove_file(at.join("fill")).unwrap();
     fs::remove_file(dump_path(&world, &full)).unwrap();
     assert!(!is_delta(&back_up(&world, "")));
+}
+
+/// The damage that a verification finds on the way of a backup stands beside the file that has it,
+/// so that retention does not let an older one go for it.
+#[test]
+fn damage_below_a_backup_is_noted_where_it_is() {
+    let world = world("");
+    let mut saved = BTreeMap::new();
+    let older = back_up(&world, "");
+    saved.insert(id_of(&older), contents(&world.path("app.db")));
+    change(&world, 1);
+    let full = back_up(&world, "--full");
+    change(&world, 2);
+    let delta = back_up(&world, "");
+    assert!(is_delta(&delta) && !is_delta(&full));
+    let path = dump_path(&world, &full);
+    let whole = fs::read(&path).unwrap();
+    rot(&path);
+    call(&world, "verify app").run().exits(4);
+    let is_good = |id: &str| {
+        let listed = call(&world, "list --status all --json")
+            .run()
+            .exits(0)
+            .json();
+        let backups = listed["backups"].as_array().unwrap().clone();
+        let found = backups.into_iter().find(|backup| backup["id"] == id);
+        found.unwrap()["good"].as_bool().unwrap()
+    };
+    assert!(!is_good(&id_of(&full)) && !is_good(&id_of(&delta)));
+    call(&world, "cleanup --keep-last 1").run().exits(0);
+    assert!(is_good(&id_of(&older)));
+    all_restore(&world, &saved);
+    // The file comes back from elsewhere: all is good again.
+    fs::write(&path, whole).unwrap();
+    call(&world, "verify --all --level content").run().exits(0);
+    assert!(is_good(&id_of(&full)) && is_good(&id_of(&delta)));
 }

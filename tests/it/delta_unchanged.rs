@@ -5,6 +5,7 @@
 use crate::delta::{all_have_their_way, all_restore, call, change, dump_path, id_of, rot, world};
 use crate::moments::{next_second, point};
 use crate::support::{Call, World, contents};
+use chrono::{TimeDelta, Utc};
 use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -195,4 +196,33 @@ fn a_live_journal_is_rolled_back_and_not_taken_for_nothing() {
         saved.insert(id_of(&made), held.clone());
     }
     all_restore(&world, &saved);
+}
+
+/// Good backups would go in favour of copies of one that rots.
+#[test]
+fn what_nobody_changes_is_read_once_a_week() {
+    let Some((world, full, _)) = saved("wal") else {
+        return;
+    };
+    let days_later = |days: i64, arguments: &str| {
+        let then = Utc::now() + TimeDelta::days(days);
+        let then = then.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        at_rest(&world, arguments).env("DBBACKUP_TEST_NOW", &then)
+    };
+    let path = dump_path(&world, &full);
+    let whole = fs::read(&path).unwrap();
+    assert!(is_copy(&world, &back_up(&world)));
+    rot(&path);
+    let unread = days_later(6, "backup --json").run().exits(0).made();
+    assert!(is_copy(&world, &unread), "{unread}");
+    // What was proven then is not read again for a week.
+    fs::write(&path, &whole).unwrap();
+    let proven = days_later(8, "backup --json").run().exits(0).made();
+    assert!(is_copy(&world, &proven), "{proven}");
+    rot(&path);
+    let unread = days_later(10, "backup --json").run().exits(0).made();
+    assert!(is_copy(&world, &unread), "{unread}");
+    let ran = days_later(16, "backup --json").run().exits(3);
+    let json = ran.says("a full was made").json();
+    assert_eq!(json["backups"][0]["dump"]["base"], Value::Null);
 }

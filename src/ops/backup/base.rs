@@ -10,12 +10,12 @@ use super::unchanged::{UnchangedContent, find_unchanged};
 use crate::catalog::{Catalog, ListedBackup, Presence, WayState};
 use crate::config::BackupSettings;
 use crate::encryption::DecryptionKey;
-use crate::engine::{Check, CheckFinding, CheckStatus, DumpFormat};
+use crate::engine::{Check, CheckStatus, DumpFormat};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::failpoint::lowered;
 use crate::ops::content::{BackupWay, WayCare};
 use crate::ops::engines::Engine;
-use crate::ops::events::add_event;
+use crate::ops::events::{add_event, note_damaged_bases};
 use crate::ops::run::now;
 use crate::ops::way::find_way;
 use crate::pipeline::delta::Alignment;
@@ -23,10 +23,11 @@ use crate::plan::SourcePlan;
 use crate::retention::{PRE_RESTORE, choose_base, is_full_due};
 use crate::sidecar::{Base, Change, DeltaPosition, Level, Status, Verification};
 use crate::units::Span;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Content of fewer bytes is saved as a full: a delta would save next to nothing.
 const SMALLEST: u64 = 16 << 20;
@@ -112,6 +113,9 @@ impl Read for BaseContent {
     }
 }
 
+/// Where nothing changes, the way is read this often.
+const LONGEST_UNREAD: TimeDelta = TimeDelta::days(7);
+
 /// What a new backup is built on.
 #[derive(Default)]
 pub struct BaseChoice {
@@ -142,6 +146,14 @@ pub fn choose_delta_base(
         });
     }
     let base = choose_among(source, engine, catalog, context)?;
+    if let Some(base) = &base
+        && let Some(why) = find_rot(base, catalog, &source.name, context)
+    {
+        return Ok(BaseChoice {
+            base: None,
+            lost: Some(lost_base_error(&base.base.id, &why)),
+        });
+    }
     Ok(BaseChoice { base, lost: None })
 }
 
@@ -323,33 +335,60 @@ fn delta_base(
 /// built on it is taken for good; returns what is wrong, in words.
 pub fn note_damage(base: &DeltaBase, source: &str, context: RunContext<'_>) -> Option<String> {
     let checks = base.way.check(WayCare::Checksum).unwrap_or_default();
-    let damaged = |check: &&Check| check.status == CheckStatus::Damaged;
-    let mut found = Vec::new();
-    for check in checks.iter().filter(damaged) {
-        if let CheckFinding::BaseDiffers { id, file } = &check.finding {
-            let seen = Verification {
-                at: now(),
-                level: Level::Checksum,
-                status: CheckStatus::Damaged,
-                duration_seconds: 0.0,
-                detail: Some(format!("the dump `{file}` is not what was written")),
-                summary: None,
-                host: None,
-            };
-            if let Err(error) = add_event(context.store, source, id, Change::Verified(seen)) {
-                context
-                    .observer
-                    .warn(format!("{id}: its damage was not noted: {error}"));
-            }
-        }
-        found.push(check.detail());
-    }
+    note_damaged_bases(context.store, source, &checks, context.observer);
+    let damaged = checks
+        .iter()
+        .filter(|check| check.status == CheckStatus::Damaged);
+    let found: Vec<String> = damaged.map(Check::detail).collect();
     (!found.is_empty()).then(|| found.join("; "))
 }
 
 /// The error of a run whose delta came to nothing because of its base; it made a full.
 pub fn error_of_base(base: &DeltaBase, found: Option<String>, failure: &Error) -> Error {
     lost_base_error(&base.base.id, &found.unwrap_or_else(|| failure.message()))
+}
+
+/// Where nothing has changed nothing is read, so the files on the way are read from time to time:
+/// else good backups would go, and copies of one that rots would stay. Says what is damaged.
+fn find_rot(
+    base: &DeltaBase,
+    catalog: &Catalog,
+    source: &str,
+    context: RunContext<'_>,
+) -> Option<String> {
+    base.unchanged.as_ref()?;
+    let holder = catalog
+        .of(source)
+        .find(|backup| backup.id() == base.base.id)?;
+    let proven = holder
+        .verifications()
+        .filter(|seen| seen.status == CheckStatus::Ok);
+    let read_at = proven
+        .map(|seen| seen.at)
+        .chain([holder.sidecar.started_at])
+        .max()?;
+    if now() - read_at < LONGEST_UNREAD {
+        return None;
+    }
+    let began = Instant::now();
+    let checks = base.way.check(WayCare::Checksum).ok()?;
+    if checks.iter().all(|check| check.status == CheckStatus::Ok) {
+        let seen = Verification {
+            at: now(),
+            level: Level::Checksum,
+            status: CheckStatus::Ok,
+            duration_seconds: began.elapsed().as_secs_f64(),
+            detail: None,
+            summary: None,
+            host: None,
+        };
+        let id = holder.id();
+        if let Err(error) = add_event(context.store, source, id, Change::Verified(seen)) {
+            context.observer.detail(format!("{id}: {error}"));
+        }
+        return None;
+    }
+    note_damage(base, source, context)
 }
 
 fn lost_base_error(id: &str, why: &str) -> Error {

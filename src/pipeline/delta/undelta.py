@@ -5,7 +5,7 @@
 
 Both are read once, from beginning to end, and must be unpacked. In bash:
 
-    undelta.py <(zstd -dc FULL.sqlite3.zst) <(zstd -dc DELTA.sqlite3.vcdiff.zst) > app.db
+    undelta.py <(zstd -dc FULL.sqlite3.zst) <(zstd -dc DELTA.sqlite3.vcdiff.zst) > FILE
 
 A delta is VCDIFF (RFC 3284) with Adler-32 checksums; `xdelta3 -d -c -s BASE DELTA` does the same.
 Edition 1.

@@ -203,8 +203,9 @@ fn only_the_owner_can_read_it() {
         seen += 1;
     }
     assert_eq!(
-        seen, 9,
-        "store, mark, config, source, lock, dump, sidecar, two events"
+        seen, 12,
+        "store, mark, config, three files to recover by hand, source, lock, dump, sidecar, two \
+         events"
     );
 }
 
