@@ -276,7 +276,7 @@ fn a_database_with_a_hot_journal_is_recovered_and_saved_before_it_is_replaced() 
         .exits(0);
     assert_eq!(after(&world, "rolled-back.db"), now);
     world
-        .with_store("restore app --yes")
+        .with_store("restore app@latest:manual --yes")
         .run()
         .exits(0)
         .prints("replaced through SQLite");
