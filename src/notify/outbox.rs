@@ -67,6 +67,10 @@ impl<'a> Outbox<'a> {
             let Some(notifier) = notifier else {
                 continue;
             };
+            // What has just failed is known, and so is why.
+            if self.silent.contains(&notifier.name) {
+                continue;
+            }
             match self.try_to_send(notifier, &late(&message.notification)) {
                 Ok(_) => {
                     _ = std::fs::remove_file(&path);
@@ -79,6 +83,7 @@ impl<'a> Outbox<'a> {
                         lost: None,
                     });
                 }
+                // No time is left, and that was said.
                 Err(_) => {}
             }
         }

@@ -371,7 +371,11 @@ fn find_rot(
         return None;
     }
     let began = Instant::now();
-    let checks = base.way.check(WayCare::Checksum).ok()?;
+    let checks = match base.way.check(WayCare::Checksum) {
+        Ok(checks) => checks,
+        // What can't be read is no base either.
+        Err(error) => return Some(error.message()),
+    };
     if checks.iter().all(|check| check.status == CheckStatus::Ok) {
         let seen = Verification {
             at: now(),
@@ -388,7 +392,11 @@ fn find_rot(
         }
         return None;
     }
-    note_damage(base, source, context)
+    note_damaged_bases(context.store, source, &checks, context.observer);
+    let wrong = checks
+        .iter()
+        .filter(|check| check.status != CheckStatus::Ok);
+    Some(wrong.map(Check::detail).collect::<Vec<_>>().join("; "))
 }
 
 fn lost_base_error(id: &str, why: &str) -> Error {
