@@ -170,6 +170,7 @@ pub enum Command {
     "dbbackup copy --to offsite                  the newest backup of each source",
     "dbbackup copy --to offsite --missing        every backup that is not there yet",
     "dbbackup copy app --from offsite --to ./usb",
+    "dbbackup copy app --to ./usb --full         one that needs no other",
 ))]
 pub struct CopyArguments {
     /// Sources, groups or backups [default: every source]
@@ -184,6 +185,9 @@ pub struct CopyArguments {
     /// Every backup that is not there yet, not the newest alone
     #[arg(long)]
     pub missing: bool,
+    /// Make fulls of deltas, so that none there needs another
+    #[arg(long)]
+    pub full: bool,
     /// Allow plain backups in a store that holds encrypted ones alone
     #[arg(long)]
     pub plain: bool,

@@ -21,6 +21,7 @@ pub mod export;
 pub mod find;
 pub mod guard;
 pub mod hooks;
+mod host_key;
 pub mod key_files;
 pub mod key_proof;
 mod keys;

@@ -3,6 +3,7 @@
 //! copies, and a store that can't be asked has none.
 
 use super::content::measure_bytes;
+use super::copy::is_flattened_form;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::Sidecar;
@@ -58,6 +59,9 @@ impl CopyStores {
                     return Some(format!("`{name}` could not be asked for its copy: {why}"));
                 }
             };
+            if store::is_same_place(store.location(), from.location()) {
+                return Some(format!("`{name}` is this very store, and no copy of it"));
+            }
             if let Some(why) = self.silent.borrow().get(name) {
                 return Some(why.clone());
             }
@@ -66,7 +70,8 @@ impl CopyStores {
             match check_copy(&**store, source, id, &bytes, known) {
                 Ok(Some(_)) => None,
                 Ok(None) => Some(format!(
-                    "`{name}` has an encrypted copy, and nothing here proves it to be of this one"
+                    "`{name}` has a copy in another form, and nothing here proves it to be of this \
+                     one"
                 )),
                 Err(error) if error.kind() == Kind::NotFound => {
                     Some(format!("not in `{name}` yet"))
@@ -84,11 +89,11 @@ impl CopyStores {
 }
 
 /// Checks that a store holds this very backup, whole: its sidecar has these bytes, or those whose
-/// hash was noted when the copy was made, encrypted, and its objects are there with their lengths.
-/// What is not there is an error of kind `NotFound`.
+/// hash was noted when the copy was made, encrypted or as a full, and its objects are there with
+/// their lengths. What is not there is an error of kind `NotFound`.
 ///
-/// Returns the hash of the sidecar there; `None` where it is an encrypted one that says it is this
-/// backup, and nothing proves that.
+/// Returns the hash of the sidecar there; `None` where it is an encrypted one, or that of a full in
+/// place of a delta, which says it is this backup, and nothing proves that.
 pub fn check_copy(
     store: &dyn Store,
     source: &str,
@@ -108,8 +113,9 @@ pub fn check_copy(
     let unusable = |why| Error::damaged(format!("its sidecar can't be used: {why}"));
     let sidecar = Sidecar::parse(&found_bytes).map_err(unusable)?;
     let is_known = found_bytes == sidecar_bytes || known_sha256 == Some(&*sha256);
-    if !is_known && !is_encrypted_form(&sidecar, &Sidecar::parse(sidecar_bytes).map_err(unusable)?)
-    {
+    let is_other_form =
+        |own: Sidecar| is_encrypted_form(&sidecar, &own) || is_flattened_form(&sidecar, &own);
+    if !is_known && !is_other_form(Sidecar::parse(sidecar_bytes).map_err(unusable)?) {
         return Err(Error::failed(format!(
             "`{}` is another backup of the same id",
             store.location().object(source, &name)

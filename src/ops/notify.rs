@@ -23,7 +23,7 @@ use self::secrets::clean;
 use super::run::{ErrorSummary, RunListener, RunOutcome, RunSummary, Shortfall, SourceSummary};
 use super::{Observer, Session};
 use crate::config::Config;
-use crate::error::{Hint, Kind, Result};
+use crate::error::{CommandOptions, Hint, Kind, Result};
 use crate::notify::{
     AttemptEnd, AttemptResult, Budget, LastingState, MessageSpool, News, NewsTopic, NotifiedSource,
     NotifySettings, Occasion, Outbox, Reminders, UndeliveredMessage, compose, news_of_run,
@@ -220,11 +220,11 @@ impl<'a> NewsDesk<'a> {
     /// A hint whose commands lead to the same configuration and store from anywhere.
     fn rendered(&self, hint: &Hint) -> String {
         let config = plan::absolute(&self.session.cwd, &self.config.path);
-        let mut options = format!("--config {}", units::shell_word(&config.to_string_lossy()));
-        if let Some(store) = &self.session.store_flag {
-            options.push_str(&format!(" --store {}", units::shell_word(store)));
-        }
-        hint.render(&options)
+        let store = self.session.store_flag.as_ref();
+        hint.render(&CommandOptions {
+            config: Some(units::shell_word(&config.to_string_lossy())),
+            store: store.map(|store| units::shell_word(store)),
+        })
     }
 
     /// What something is called among the reminders: a machine may have several stores.
