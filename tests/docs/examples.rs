@@ -74,6 +74,7 @@ fn configuration_shows_every_key() {
         "[hooks]",
         "[log]",
         "[metrics]",
+        "[report]",
         "[notify]",
         "[encryption]",
         "[retention]",

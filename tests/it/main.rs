@@ -30,6 +30,7 @@ mod live;
 mod log;
 mod moments;
 mod notify;
+mod page;
 mod postgres_backup;
 mod postgres_cluster;
 mod postgres_confined;
