@@ -14,7 +14,9 @@ mod program;
 use self::backups::{BackupRun, Export, Guard, List, Restore, Show, Verify};
 use self::health::{Doctor, StatusDocument};
 use self::keeping::{Cleanup, Copy, Delete, Pin, Stats};
-use self::program::{Completions, HelpDocument, Init, Key, Notify, Version};
+use self::program::{
+    Adopt, Completions, HelpDocument, Init, Key, Notify, ScheduleDocument, Version,
+};
 use crate::engine::files::listing::ListLine;
 use crate::notify::Notification;
 use crate::sidecar::event::StoredEvent;
@@ -138,7 +140,7 @@ pub fn schema() -> Value {
         "copy" => Copy, "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => StatusDocument,
         "guard" => Guard,
         "export" => Export, "doctor" => Doctor, "key" => Key, "notify" => Notify,
-        "init" => Init, "completions" => Completions, "help" => HelpDocument,
+        "schedule" => ScheduleDocument, "adopt" => Adopt, "init" => Init, "completions" => Completions, "help" => HelpDocument,
         "version" => Version, "cat" => Nothing,
     }
     commands.push(("", document::<Nothing>(&mut generator)));
