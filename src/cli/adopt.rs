@@ -10,8 +10,8 @@ use std::path::PathBuf;
                   gobackup, a script of cron. Each is read to its end, as `verify` does, and gets \
                   a second name in the store: a hard link, so nothing is copied and nothing in DIR \
                   is changed. Then `list`, `show`, `verify` and `restore` know it.\n\n\
-        What is read: SQLite databases, pg_dump's archives and scripts, and tar, plain or packed by \
-        gzip or zstd. The file's name tells the source and the time; where it tells no time, it \
+        What is read: SQLite databases, pg_dump's archives and scripts, and tar, plain or packed \
+        by gzip or zstd. The file's name tells the source and the time; where it tells no time, it \
         is the file's own. What is damaged is told and not adopted. What is a backup already is \
         left alone, so this can be called again.",
     after_help = help!(

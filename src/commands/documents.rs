@@ -140,7 +140,8 @@ pub fn schema() -> Value {
         "copy" => Copy, "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => StatusDocument,
         "guard" => Guard,
         "export" => Export, "doctor" => Doctor, "key" => Key, "notify" => Notify,
-        "schedule" => ScheduleDocument, "adopt" => Adopt, "init" => Init, "completions" => Completions, "help" => HelpDocument,
+        "schedule" => ScheduleDocument, "adopt" => Adopt,
+        "init" => Init, "completions" => Completions, "help" => HelpDocument,
         "version" => Version, "cat" => Nothing,
     }
     commands.push(("", document::<Nothing>(&mut generator)));

@@ -7,8 +7,10 @@
 
 mod calendar;
 mod crontab;
+mod gaps;
 mod jobs;
 mod marker;
+mod planning;
 mod sandbox;
 mod systemd;
 mod units;
@@ -17,15 +19,15 @@ pub use calendar::Calendar;
 pub use jobs::{DEFAULT_LABEL, Job, JobKind};
 
 use self::crontab::Crontab;
+use self::gaps::warn_of_gaps;
+use self::planning::{configuration_of, plan_schedule};
 use self::sandbox::Sandbox;
 use self::systemd::{ManagerScope, Systemd};
 use super::{Observer, Session};
-use crate::config::is_label;
-use crate::error::{Context, Error, Hint, Result};
-use crate::units::{Span, shell_word};
+use crate::error::{Error, Hint, Result};
+use crate::units::shell_word;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// What an install may be told; what is `None` is left to a rule.
@@ -260,11 +262,16 @@ pub fn install(
     let config = configuration_of(session)?;
     let scheduler = choose(request, &config)?;
     let earlier = scheduler.settings(&config)?;
-    let plan = plan(
+    let plan = plan_schedule(
         request.settings.over(earlier.unwrap_or_default()),
         &*scheduler,
         session,
     )?;
+    if plan.jobs.is_empty() {
+        return Err(Error::usage("nothing would be started").with_hint(
+            "the configuration has no source, and `--verify` and `--status` say never",
+        ));
+    }
     let files = scheduler.compare(&config, Some(&plan))?;
     if let Some(file) = files
         .iter()
@@ -334,7 +341,7 @@ pub fn view(session: &Session) -> Result<Option<ScheduleView>> {
     let Some((scheduler, settings)) = installed(&config)? else {
         return Ok(None);
     };
-    let plan = plan(settings, &*scheduler, session)?;
+    let plan = plan_schedule(settings, &*scheduler, session)?;
     let files = scheduler.compare(&config, Some(&plan))?;
     let timings = plan.jobs.iter().map(|job| scheduler.timing(&plan, job));
     Ok(Some(ScheduleView {
@@ -399,127 +406,6 @@ impl ScheduleSettings {
     }
 }
 
-/// The path of the configuration. A schedule says everything by it, so nothing else may be given.
-fn configuration_of(session: &Session) -> Result<PathBuf> {
-    let Some(config) = &session.config else {
-        return Err(
-            Error::usage("a schedule needs a configuration, and none was found").with_hint(
-                Hint::from("name it with `--config FILE`; ")
-                    .command(["init"])
-                    .text(" writes one"),
-            ),
-        );
-    };
-    if session.store_flag.is_some() {
-        return Err(
-            Error::usage("a schedule uses the store of the configuration").with_hint(
-                "leave `--store` out; another store is `[store]` in a configuration of its own",
-            ),
-        );
-    }
-    Ok(config.path.clone())
-}
-
-fn plan(
-    settings: ScheduleSettings,
-    scheduler: &dyn JobScheduler,
-    session: &Session,
-) -> Result<SchedulePlan> {
-    let Some(config) = &session.config else {
-        return Err(Error::usage("a schedule needs a configuration"));
-    };
-    if let Some(label) = settings.label.as_deref().filter(|label| !is_label(label)) {
-        return Err(Error::usage(format!("`{label}` is no label")).with_hint(
-            "a label has letters, digits, `.` and `-`, and begins with a letter or digit",
-        ));
-    }
-    let jobs = jobs::plan_jobs(&settings, session)?;
-    let program = own_program()?;
-    let mail_to =
-        if config.notify.notifiers.is_empty() && scheduler.kind() == SchedulerKind::Systemd {
-            program_in_path("mail").and(crate::users::me())
-        } else {
-            None
-        };
-    Ok(SchedulePlan {
-        jobs,
-        config_text: writable_text(&config.path)?,
-        config: config.path.clone(),
-        program: writable_text(&program)?,
-        stem: stem_of(&config.path),
-        settings,
-        sandbox: Sandbox::new(config),
-        mail_to,
-    })
-}
-
-/// The path as text, if units and crontabs can hold it.
-fn writable_text(path: &Path) -> Result<String> {
-    let text = path
-        .to_str()
-        .filter(|text| !text.chars().any(char::is_control));
-    text.map(str::to_owned).ok_or_else(|| {
-        Error::usage(format!(
-            "`{}` can stand in no unit and no crontab",
-            path.display()
-        ))
-        .with_hint("give it a name of letters that can be printed")
-    })
-}
-
-/// This program as it is called: where a name for it stands in a usual place, that one, because it
-/// outlives an update.
-fn own_program() -> Result<PathBuf> {
-    let real = std::env::current_exe().context("finding this program")?;
-    let usual = ["/usr/local/bin/dbbackup", "/usr/bin/dbbackup"].map(PathBuf::from);
-    let is_this = |path: &PathBuf| path.canonicalize().is_ok_and(|path| path == real);
-    Ok(usual.into_iter().find(is_this).unwrap_or(real))
-}
-
-/// Where a program is that is called by its name.
-fn program_in_path(name: &str) -> Option<PathBuf> {
-    let paths = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&paths).map(|dir| dir.join(name));
-    found.into_iter().find(|path| path.is_file())
-}
-
-/// What names of units begin with. The configuration that this user's runs find by themselves has
-/// the plain name; others have one of their own, by their path.
-fn stem_of(config: &Path) -> String {
-    let home = crate::config::places(&|name| std::env::var(name).ok());
-    let usual = if rustix::process::geteuid().is_root() {
-        home.last()
-    } else {
-        home.get(1)
-    };
-    if usual.is_some_and(|usual| usual == config) {
-        return "dbbackup".to_owned();
-    }
-    let stem = config
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .unwrap_or_default();
-    let parent = config
-        .parent()
-        .and_then(Path::file_name)
-        .and_then(|name| name.to_str());
-    let word = if matches!(stem, "dbbackup" | "config") {
-        parent.unwrap_or(stem)
-    } else {
-        stem
-    };
-    let word: String = word
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || "_.".contains(*c))
-        .collect();
-    let hash = Sha256::digest(config.as_os_str().as_encoded_bytes());
-    let word = if word.is_empty() { "config" } else { &word };
-    format!(
-        "dbbackup-{word}-{:02x}{:02x}{:02x}",
-        hash[0], hash[1], hash[2]
-    )
-}
-
 /// Units may write into the store, but not beside it: it must be there before them.
 fn create_store(session: &Session) -> Result<()> {
     let plan = session.store_plan()?;
@@ -527,70 +413,6 @@ fn create_store(session: &Session) -> Result<()> {
         session.writing()?;
     }
     Ok(())
-}
-
-/// Says what the schedule alone does not do.
-fn warn_of_gaps(
-    plan: &SchedulePlan,
-    scheduler: &dyn JobScheduler,
-    session: &Session,
-    observer: &dyn Observer,
-) {
-    let Some(config) = &session.config else {
-        return;
-    };
-    let backup = plan.jobs.iter().find(|job| job.kind == JobKind::Backup);
-    let pause = backup.map_or(0, |job| job.calendar.longest_pause());
-    let too_old: Vec<&str> = config
-        .sources
-        .iter()
-        .filter(|(_, source)| source.common.enabled && seconds(source.common.expect_every) < pause)
-        .map(|(name, _)| name.as_str())
-        .collect();
-    if let (false, Some(job)) = (too_old.is_empty(), backup) {
-        observer.warn(format!(
-            "backups are made {}, but `expect_every` of {} is shorter than that: `status` will \
-             call them too old between two runs",
-            job.calendar,
-            too_old.join(", ")
-        ));
-    }
-    let is_systemd = scheduler.kind() == SchedulerKind::Systemd;
-    if is_systemd && config.notify.notifiers.is_empty() && plan.mail_to.is_none() {
-        observer.warn(
-            "nobody is told of a run that fails: [notify] names nobody, and there is no program \
-             `mail`",
-        );
-    }
-    let has_hooks = !config.hooks.is_empty()
-        || config
-            .sources
-            .iter()
-            .any(|(_, source)| !source.hooks.is_empty());
-    if has_hooks && is_systemd && rustix::process::geteuid().is_root() {
-        observer.warn(format!(
-            "hooks run inside of the unit, which may write only to what `ReadWritePaths=` names: \
-             `systemctl edit {}-backup.service` allows more",
-            plan.stem
-        ));
-    }
-    if is_systemd && !rustix::process::geteuid().is_root() && !lingers() {
-        let user = crate::users::me().unwrap_or_else(|| "USER".to_owned());
-        observer.warn(format!(
-            "timers of a user run only while the user is logged in: `loginctl enable-linger {}` \
-             as root changes that",
-            shell_word(&user)
-        ));
-    }
-}
-
-fn seconds(span: Span) -> u64 {
-    span.duration().as_secs()
-}
-
-/// Whether this user's systemd runs without the user.
-fn lingers() -> bool {
-    crate::users::me().is_some_and(|user| Path::new("/var/lib/systemd/linger").join(user).exists())
 }
 
 /// Whose systemd it is, for people.

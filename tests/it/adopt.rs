@@ -55,9 +55,11 @@ fn what_a_script_of_cron_left_becomes_backups() {
          touch -d '2026-11-20 02:15:00Z' dumps/app-20261120.sqlite.gz
          head -c 20000 dumps/app-20261120.sqlite.gz > dumps/app-20261119.sqlite.gz
          : > dumps/app-20261118.sql
-         (head -c 5000 app.db; head -c 5000 /dev/zero; tail -c +10001 app.db) > dumps/app-20261117.db
-         bzip2 -c app.db > dumps/app-20261116.sqlite.bz2 2>/dev/null || cp app.db dumps/app-20261116.sqlite.bz2
-         echo x > dumps/app-20261120.sqlite.gz.md5; echo log > dumps/backup.log; ln -s app.sqlite dumps/link.sqlite",
+         (head -c 5000 app.db; head -c 5000 /dev/zero; tail -c +10001 app.db) > broken
+         mv broken dumps/app-20261117.db
+         cp app.db dumps/app-20261116.sqlite.bz2
+         echo x > dumps/app-20261120.sqlite.gz.md5; echo log > dumps/backup.log
+         ln -s app.sqlite dumps/link.sqlite",
     );
     let before = state_of(&world.path("dumps"));
     let dry = world

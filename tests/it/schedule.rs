@@ -27,7 +27,7 @@ case $verb in
         done ;;
     list-timers)
         for unit; do :; done
-        echo "[{\"next\":4070908800000000,\"left\":1,\"last\":0,\"passed\":0,\"unit\":\"$unit\"}]" ;;
+        echo "[{\"next\":4070908800000000,\"left\":1,\"last\":0,\"unit\":\"$unit\"}]" ;;
 esac
 "#;
 
@@ -582,14 +582,16 @@ fn a_crontab_that_can_not_be_read_is_not_taken_for_none() {
     let Some(machine) = Machine::new() else {
         return;
     };
-    let refusal = "#!/bin/sh\ncat >/dev/null\necho 'You (me) are not allowed to use this program' >&2\nexit 1\n";
+    let refusal = "#!/bin/sh\ncat >/dev/null\n\
+                   echo 'You (me) are not allowed to use this program' >&2\nexit 1\n";
     machine.world.script("bin/crontab", refusal);
     let ran = machine.call("schedule install --cron").run().exits(1);
     ran.says("You (me) are not allowed").says("/etc/cron.allow");
     // One that takes what it is given and forgets it.
     machine.world.script(
         "bin/crontab",
-        "#!/bin/sh\n[ \"$1\" = - ] && cat >/dev/null && exit 0\necho no crontab for me >&2\nexit 1\n",
+        "#!/bin/sh\n[ \"$1\" = - ] && cat >/dev/null && exit 0\n\
+         echo no crontab for me >&2\nexit 1\n",
     );
     let ran = machine.call("schedule install --cron").run().exits(1);
     ran.says("the crontab is not what was just written");
@@ -606,7 +608,8 @@ fn init_offers_a_schedule_on_a_terminal() {
     };
     machine.world.script(
         "bin/crontab",
-        "#!/bin/sh\nf=$0.text\ncase $1 in\n-l) cat $f 2>/dev/null || { echo no crontab for me >&2; exit 1; } ;;\n\
+        "#!/bin/sh\nf=$0.text\ncase $1 in\n\
+         -l) cat $f 2>/dev/null || { echo no crontab for me >&2; exit 1; } ;;\n\
          -) cat > $f ;;\nesac\n",
     );
     if Path::new("/run/systemd/system").exists() {
@@ -721,7 +724,10 @@ done
 cat > "$WORLD/inside" <<'END'
 export XDG_RUNTIME_DIR=/run/user/@USER@ HOME=$WORLD
 /lib/systemd/systemd --user --unit=basic.target > /dev/null 2>&1 < /dev/null &
-for try in $(seq 300); do systemctl --user is-system-running >/dev/null 2>&1 && break; sleep 0.1; done
+for try in $(seq 300); do
+    systemctl --user is-system-running >/dev/null 2>&1 && break
+    sleep 0.1
+done
 systemctl --user is-system-running >/dev/null || exit 77
 set -e
 "$DBBACKUP" schedule install
@@ -735,7 +741,8 @@ for try in $(seq 1200); do ls store/app/*.json >/dev/null 2>&1 && break; sleep 0
 rm $HOME/.config/systemd/user/$timer.d/soon.conf
 systemctl --user daemon-reload
 for try in $(seq 600); do
-    [ "$(systemctl --user show ${timer%.timer}.service -p ActiveState --value)" = inactive ] && break
+    state=$(systemctl --user show ${timer%.timer}.service -p ActiveState --value)
+    [ "$state" = inactive ] && break
     sleep 0.1
 done
 echo -----

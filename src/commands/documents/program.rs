@@ -51,8 +51,8 @@ struct AdoptedDump {
     source: String,
     /// When it was made.
     made_at: DateTime<Utc>,
-    /// What told that: `name`, the file's name; `day`, the name its day and the file's time the rest;
-    /// `file`, when the file was written.
+    /// What told that: `name`, the file's name; `day`, the name its day and the file's time the
+    /// rest; `file`, when the file was written.
     time_from: String,
     /// `adopted`, `present` (it is a backup already), `damaged` or `left_out`.
     result: String,
@@ -116,7 +116,8 @@ struct ScheduledJobDocument {
 struct ScheduledFileDocument {
     /// Its path, or whose crontab it is.
     place: String,
-    /// What was done with it: `written`, `removed`, `unchanged`, or `kept` where somebody changed it.
+    /// What was done with it: `written`, `removed`, `unchanged`, or `kept` where somebody changed
+    /// it.
     action: Option<String>,
     /// For `show`: `current`, `missing`, `outdated`, `edited`, `remnant` or `foreign`.
     state: Option<String>,

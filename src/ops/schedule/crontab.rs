@@ -2,6 +2,7 @@
 
 use super::jobs::Job;
 use super::marker::{first_line, read_marker, with_marker};
+use super::planning::program_in_path;
 use super::{
     FileAction, JobScheduler, JobTiming, SchedulePlan, ScheduledFile, ScheduledFileState,
     SchedulerKind,
@@ -25,7 +26,7 @@ pub struct Crontab;
 
 /// Whether there is a program `crontab`.
 pub fn is_there() -> bool {
-    super::program_in_path("crontab").is_some()
+    program_in_path("crontab").is_some()
 }
 
 /// A crontab as it is, cut where a block is.

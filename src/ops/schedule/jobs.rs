@@ -146,8 +146,8 @@ fn can_read(session: &Session) -> bool {
     has_key || !place.is_ok_and(|place| session.encrypts_at(&place))
 }
 
-/// Times that nobody chose: after the hour in which most clocks are set back and forth, proofs after
-/// backups, and a look when people come to work.
+/// Times that nobody chose: after the hour in which most clocks are set back and forth, proofs
+/// after backups, and a look when people come to work.
 struct Moments {
     hash: [u8; 32],
 }

@@ -1,5 +1,6 @@
-//! The first lines of what `schedule` writes: for which configuration it is, what was asked for, and
-//! the hash of what follows. By them it knows its own again, and sees what somebody changed since.
+//! The first lines of what `schedule` writes: for which configuration it is, what was asked for,
+//! and the hash of what follows. By them it knows its own again, and sees what somebody changed
+//! since.
 
 use super::ScheduleSettings;
 use sha2::{Digest, Sha256};

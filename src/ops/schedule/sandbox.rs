@@ -87,7 +87,8 @@ fn paths_of(source: &ConfiguredSource) -> Box<dyn Iterator<Item = &Path> + '_> {
     }
 }
 
-/// Reading a SQLite database in WAL mode means writing to the file beside it that its readers share.
+/// Reading a SQLite database in WAL mode means writing to the file beside it that its readers
+/// share.
 fn directories_of(source: &ConfiguredSource) -> Vec<PathBuf> {
     // What it says may not be what is meant.
     if source.fault.is_some() {

@@ -30,7 +30,8 @@ ProtectSystem=strict
 ProtectHome=read-only
 # Reading files of other users, keeping owner and mode right, and giving the throw-away server of a
 # trial restore of PostgreSQL to a user that owns nothing.
-CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER CAP_SETUID CAP_SETGID CAP_KILL
+CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER
+CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL
 PrivateDevices=yes
 ProtectClock=yes
 ProtectControlGroups=yes
@@ -125,7 +126,10 @@ impl UnitWriter<'_> {
             text.push_str("RandomizedDelaySec=5m\n");
         }
         if job.kind != JobKind::Status {
-            text.push_str("# A run that was missed while the machine was off is made up for.\nPersistent=true\n");
+            text.push_str(
+                "# A run that was missed while the machine was off is made up for.\n\
+                 Persistent=true\n",
+            );
         }
         text.push_str("\n[Install]\nWantedBy=timers.target\n");
         text
@@ -141,7 +145,8 @@ impl UnitWriter<'_> {
             "[Unit]\nDescription=Tell that %i failed\n\n[Service]\nType=oneshot\n\
              Environment=MAILTO={}\n\
              # The unit's name is passed as an argument: it is no part of the script.\n\
-             ExecStart=/bin/sh -c '{manager} status --full --lines=50 \"$1\" | mail -s \"$1 failed on $(uname -n)\" \"$MAILTO\"' sh %i\n",
+             ExecStart=/bin/sh -c '{manager} status --full --lines=50 \"$1\" | \
+             mail -s \"$1 failed on $(uname -n)\" \"$MAILTO\"' sh %i\n",
             exec_word(to)
         )
     }
