@@ -27,8 +27,9 @@ fn state_of(dir: &Path) -> BTreeMap<PathBuf, (u64, u32, i64, Vec<u8>)> {
 }
 
 fn shell(world: &World, line: &str) {
-    let status = Command::new("bash").args(["-c", &format!("set -e; umask 022; {line}")]);
-    let output = { status }.current_dir(world.path("")).output().unwrap();
+    let mut command = Command::new("bash");
+    command.args(["-c", &format!("set -e; umask 022; {line}")]);
+    let output = command.current_dir(world.path("")).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{line}: {said}");
 }
