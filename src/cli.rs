@@ -38,6 +38,7 @@ mod key;
 mod list;
 mod notify;
 mod policy;
+mod report;
 mod restore;
 mod schedule;
 mod show;
@@ -59,6 +60,7 @@ pub use key::{KeyArguments, KeyCommand, KeyInitArguments, KeyProveArguments, Key
 pub use list::{ListArguments, ListStatus};
 pub use notify::NotifyArguments;
 pub use policy::PolicyArguments;
+pub use report::ReportArguments;
 pub use restore::RestoreArguments;
 pub use schedule::{
     ScheduleArguments, ScheduleCommand, ScheduleInstallArguments, ScheduleRemoveArguments,
@@ -160,6 +162,7 @@ pub enum Command {
     Delete(DeleteArguments),
     Status(StatusArguments),
     Stats(StatsArguments),
+    Report(ReportArguments),
     Guard(GuardArguments),
     Cat(CatArguments),
     Export(ExportArguments),
@@ -179,6 +182,7 @@ pub enum Command {
     "dbbackup copy --to offsite                  the newest backup of each source",
     "dbbackup copy --to offsite --missing        every backup that is not there yet",
     "dbbackup copy app --from offsite --to ./usb",
+    "dbbackup copy app --to ./usb --full         one that needs no other",
 ))]
 pub struct CopyArguments {
     /// Sources, groups or backups [default: every source]
@@ -193,6 +197,9 @@ pub struct CopyArguments {
     /// Every backup that is not there yet, not the newest alone
     #[arg(long)]
     pub missing: bool,
+    /// Make fulls of deltas, so that none there needs another
+    #[arg(long)]
+    pub full: bool,
     /// Allow plain backups in a store that holds encrypted ones alone
     #[arg(long)]
     pub plain: bool,
@@ -278,6 +285,7 @@ impl Cli {
             Some(Command::Delete(_)) => "delete",
             Some(Command::Status(_)) => "status",
             Some(Command::Stats(_)) => "stats",
+            Some(Command::Report(_)) => "report",
             Some(Command::Cat(_)) => "cat",
             Some(Command::Doctor(_)) => "doctor",
             Some(Command::Export(_)) => "export",

@@ -19,6 +19,7 @@ use self::program::{
 };
 use crate::engine::files::listing::ListLine;
 use crate::notify::Notification;
+use crate::overview::Overview;
 use crate::sidecar::event::StoredEvent;
 use crate::sidecar::{Sidecar, Verification};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
@@ -141,6 +142,7 @@ pub fn schema() -> Value {
         "guard" => Guard,
         "export" => Export, "doctor" => Doctor, "key" => Key, "notify" => Notify,
         "schedule" => ScheduleDocument, "adopt" => Adopt,
+        "report" => Overview,
         "init" => Init, "completions" => Completions, "help" => HelpDocument,
         "version" => Version, "cat" => Nothing,
     }

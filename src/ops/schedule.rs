@@ -1,6 +1,6 @@
 //! The schedule of a configuration: timers of systemd, or lines of a crontab, that start `backup`,
-//! `verify` and `status`. What an install is told (times, a label) is noted in what it writes, so
-//! that a later one brings it up to date without being told again.
+//! `verify`, `status` and `report`. What an install is told (times, a label) is noted in what it
+//! writes, so that a later one brings it up to date without being told again.
 //!
 //! A plan says what there should be; a [`JobScheduler`] compares it with what there is. Only what a
 //! marker shows to be this configuration's is ever changed or removed.
@@ -16,7 +16,7 @@ mod systemd;
 mod units;
 
 pub use calendar::Calendar;
-pub use jobs::{DEFAULT_LABEL, Job, JobKind};
+pub use jobs::{Job, JobKind};
 
 use self::crontab::Crontab;
 use self::gaps::warn_of_gaps;

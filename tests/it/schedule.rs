@@ -146,8 +146,9 @@ fn systemd_takes_what_is_written() {
         &format!("{nasty}/c.toml"),
         &format!(
             "[store]\npath = \"store\"\n[sources.app]\nkind = \"sqlite\"\npath = {path:?}\n\
-             [sources.tree]\nkind = \"files\"\npaths = [{:?}]\n",
-            machine.world.path(nasty)
+             [sources.tree]\nkind = \"files\"\npaths = [{:?}]\n[report]\nhtml = {:?}\n",
+            machine.world.path(nasty),
+            machine.world.path(nasty).join("page.html")
         ),
     );
     set_mode(&config, 0o600);
@@ -167,7 +168,7 @@ fn systemd_takes_what_is_written() {
             .json();
         let there = tempfile::tempdir().unwrap();
         let texts = texts(&json);
-        assert!(texts.len() >= 6, "{texts:?}");
+        assert!(texts.len() >= 8, "{texts:?}");
         for (name, text) in &texts {
             std::fs::write(there.path().join(name), text).unwrap();
         }

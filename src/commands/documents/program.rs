@@ -94,7 +94,7 @@ pub struct ScheduleDocument {
 #[derive(JsonSchema)]
 #[schemars(rename = "ScheduledJob", deny_unknown_fields)]
 struct ScheduledJobDocument {
-    /// `backup`, `verify` or `status`.
+    /// `backup`, `verify`, `status` or `report`.
     job: String,
     /// When it runs, for people, in the machine's time.
     when: String,

@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// The label of the backups where none is chosen. It does not change with the interval, because
 /// retention counts within a label.
-pub const DEFAULT_LABEL: &str = "scheduled";
+const DEFAULT_LABEL: &str = "scheduled";
 
 /// What a job does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,18 +23,18 @@ pub enum JobKind {
     Verify,
     /// Looks whether every source is fresh and proven.
     Status,
+    /// Writes the page of `[report]`, as after every run: it must not be old when no run begins.
+    Report,
 }
 
 impl JobKind {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [JobKind; 3] = [JobKind::Backup, JobKind::Verify, JobKind::Status];
-
     /// The word in names of units and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             JobKind::Backup => "backup",
             JobKind::Verify => "verify",
             JobKind::Status => "status",
+            JobKind::Report => "report",
         }
     }
 
@@ -44,6 +44,7 @@ impl JobKind {
             JobKind::Backup => "Back up databases and files",
             JobKind::Verify => "Prove that the newest backups restore",
             JobKind::Status => "Look whether backups are fresh and proven",
+            JobKind::Report => "Write the page about all backups",
         }
     }
 }
@@ -74,6 +75,9 @@ pub fn plan_jobs(settings: &ScheduleSettings, session: &Session) -> Result<Vec<J
     }
     jobs.extend(verify_job(settings, &moments, session));
     jobs.extend(status_job(settings, &moments, session));
+    if config.report.html.is_some() {
+        jobs.extend(report_job(&moments));
+    }
     Ok(jobs)
 }
 
@@ -134,6 +138,15 @@ fn status_job(settings: &ScheduleSettings, moments: &Moments, session: &Session)
     })
 }
 
+fn report_job(moments: &Moments) -> Option<Job> {
+    Some(Job {
+        kind: JobKind::Report,
+        calendar: moments.report()?,
+        is_exact: false,
+        arguments: ["--quiet", "report"].map(str::to_owned).to_vec(),
+    })
+}
+
 /// Whether the backups of the store in use can be read on this machine.
 fn can_read(session: &Session) -> bool {
     let Some(config) = &session.config else {
@@ -190,6 +203,11 @@ impl Moments {
     fn status(&self, frequency: Frequency) -> Option<Calendar> {
         let time = (8, self.number(5, 60), self.weekday(6));
         self.calendar(frequency, time)
+    }
+
+    fn report(&self) -> Option<Calendar> {
+        let time = (7, self.number(7, 60), self.weekday(6));
+        self.calendar(Frequency::Daily, time)
     }
 
     fn calendar(

@@ -68,6 +68,7 @@ fn needed_directories(config: &Config) -> BTreeSet<PathBuf> {
     let parent = |path: &PathBuf| path.parent().map(Path::to_path_buf);
     found.extend(config.log.iter().filter_map(|log| parent(&log.file)));
     found.extend(config.metrics.textfile.iter().filter_map(parent));
+    found.extend(config.report.html.iter().filter_map(parent));
     found.extend(config.notify.spool.clone());
     // Linked ones where they are, too: a rule for a link's name says nothing of what is behind it.
     let real: Vec<PathBuf> = found
@@ -102,6 +103,7 @@ fn directories_of(source: &ConfiguredSource) -> Vec<PathBuf> {
         }
     };
     let mut found = vec![source.backup.scratch_dir.clone()];
+    found.extend(source.backup.cache_dir.clone());
     match &source.kind {
         KindSettings::Sqlite(own) => {
             found.extend(own.path.parent().map(Path::to_path_buf));

@@ -125,7 +125,7 @@ impl UnitWriter<'_> {
             // Runs that were missed are all made up for at once, when the machines of a rack start.
             text.push_str("RandomizedDelaySec=5m\n");
         }
-        if job.kind != JobKind::Status {
+        if matches!(job.kind, JobKind::Backup | JobKind::Verify) {
             text.push_str(
                 "# A run that was missed while the machine was off is made up for.\n\
                  Persistent=true\n",
