@@ -27,9 +27,9 @@ pub struct AdoptArguments {
     /// The source that they become backups of [default: what their names tell]
     #[arg(long = "as", value_name = "SOURCE")]
     pub source: Option<String>,
-    /// The label of the backups
-    #[arg(long, value_name = "LABEL", default_value = "adopted")]
-    pub label: String,
+    /// The label of the backups [default: adopted]
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<String>,
     /// Copy them: for a store on another file system, or files that others may write to
     #[arg(long)]
     pub copy: bool,

@@ -4,7 +4,7 @@ use crate::cli::AdoptArguments;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
 use crate::ops::adopt::{
-    AdoptRequest, AdoptSummary, Adoption, AdoptionResult, TimeOrigin, adopt_directory,
+    ADOPTED, AdoptRequest, AdoptSummary, Adoption, AdoptionResult, TimeOrigin, adopt_directory,
 };
 use crate::plan;
 use crate::report::{CommandOutcome, Paint, Report};
@@ -19,7 +19,10 @@ pub fn run(
     let request = AdoptRequest {
         dir: plan::absolute(&session.cwd, &arguments.dir),
         source: arguments.source.clone(),
-        label: arguments.label.clone(),
+        label: arguments
+            .label
+            .clone()
+            .unwrap_or_else(|| ADOPTED.to_owned()),
         copy: arguments.copy,
         dry_run: arguments.dry_run,
     };
