@@ -11,12 +11,12 @@ use std::fmt;
 pub struct Calendar {
     minutes: Vec<u32>,
     hours: Vec<u32>,
-    day: CalendarDay,
+    day: RunDay,
 }
 
 /// The days on which a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum CalendarDay {
+enum RunDay {
     Every,
     OfWeek(Weekday),
     OfMonth(u32),
@@ -78,20 +78,20 @@ impl Calendar {
         let within_a_day = |minutes, hours| Calendar {
             minutes,
             hours,
-            day: CalendarDay::Every,
+            day: RunDay::Every,
         };
         let divides_an_hour = seconds.is_multiple_of(60) && (5..60).contains(&minutes);
         let divides_a_day = seconds.is_multiple_of(3600) && (60..24 * 60).contains(&minutes);
         Ok(match seconds {
             _ if interval.months > 0 => return Err(uneven(interval)),
-            WEEK => days(CalendarDay::OfWeek(phase.weekday.unwrap_or(Weekday::Sun))),
+            WEEK => days(RunDay::OfWeek(phase.weekday.unwrap_or(Weekday::Sun))),
             _ if phase.weekday.is_some() => {
                 return Err(Error::usage(format!(
                     "a day of the week goes with `--every 1w`, not with every {interval}"
                 ))
                 .with_hint("leave the day out of `--at`, or add `--every 1w`"));
             }
-            DAY => days(CalendarDay::Every),
+            DAY => days(RunDay::Every),
             _ if divides_an_hour && 60 % minutes == 0 => {
                 within_a_day(from(minute, minutes, 60).collect(), (0..24).collect())
             }
@@ -107,25 +107,25 @@ impl Calendar {
         Calendar {
             minutes: vec![minute],
             hours: vec![hour],
-            day: CalendarDay::OfMonth(day.clamp(1, 28)),
+            day: RunDay::OfMonth(day.clamp(1, 28)),
         }
     }
 
     /// The longest time between two runs, in seconds.
     pub fn longest_pause(&self) -> u64 {
         match self.day {
-            CalendarDay::Every => DAY / (self.hours.len() * self.minutes.len()) as u64,
-            CalendarDay::OfWeek(_) => WEEK,
-            CalendarDay::OfMonth(_) => 31 * DAY,
+            RunDay::Every => DAY / (self.hours.len() * self.minutes.len()) as u64,
+            RunDay::OfWeek(_) => WEEK,
+            RunDay::OfMonth(_) => 31 * DAY,
         }
     }
 
     /// As systemd's `OnCalendar=` has it.
     pub fn to_systemd(&self) -> String {
         let (week, month) = match self.day {
-            CalendarDay::Every => (String::new(), "*".to_owned()),
-            CalendarDay::OfWeek(day) => (format!("{day} "), "*".to_owned()),
-            CalendarDay::OfMonth(day) => (String::new(), format!("{day:02}")),
+            RunDay::Every => (String::new(), "*".to_owned()),
+            RunDay::OfWeek(day) => (format!("{day} "), "*".to_owned()),
+            RunDay::OfMonth(day) => (String::new(), format!("{day:02}")),
         };
         let (hours, minutes) = (self.hour_list(2), list(&self.minutes, 2));
         format!("{week}*-*-{month} {hours}:{minutes}:00")
@@ -134,9 +134,9 @@ impl Calendar {
     /// As the first five fields of a crontab's line.
     pub fn to_cron(&self) -> String {
         let (month, week) = match self.day {
-            CalendarDay::Every => ("*".to_owned(), "*".to_owned()),
-            CalendarDay::OfWeek(day) => ("*".to_owned(), day.num_days_from_sunday().to_string()),
-            CalendarDay::OfMonth(day) => (day.to_string(), "*".to_owned()),
+            RunDay::Every => ("*".to_owned(), "*".to_owned()),
+            RunDay::OfWeek(day) => ("*".to_owned(), day.num_days_from_sunday().to_string()),
+            RunDay::OfMonth(day) => (day.to_string(), "*".to_owned()),
         };
         let (hours, minutes) = (self.hour_list(1), list(&self.minutes, 1));
         format!("{minutes} {hours} {month} * {week}")
@@ -165,9 +165,9 @@ impl Calendar {
 
     fn has(&self, date: NaiveDate) -> bool {
         match self.day {
-            CalendarDay::Every => true,
-            CalendarDay::OfWeek(day) => date.weekday() == day,
-            CalendarDay::OfMonth(day) => date.day() == day,
+            RunDay::Every => true,
+            RunDay::OfWeek(day) => date.weekday() == day,
+            RunDay::OfMonth(day) => date.day() == day,
         }
     }
 }
@@ -194,15 +194,15 @@ impl fmt::Display for Calendar {
         );
         let time = format!("{first_hour:02}:{first_minute:02}");
         match self.day {
-            CalendarDay::OfWeek(day) => write!(f, "every {day} at {time}"),
-            CalendarDay::OfMonth(day) => write!(f, "on day {day} of the month at {time}"),
-            CalendarDay::Every if self.minutes.len() > 1 => {
+            RunDay::OfWeek(day) => write!(f, "every {day} at {time}"),
+            RunDay::OfMonth(day) => write!(f, "on day {day} of the month at {time}"),
+            RunDay::Every if self.minutes.len() > 1 => {
                 write!(f, "every {}m from {time}", 60 / self.minutes.len())
             }
-            CalendarDay::Every if self.hours.len() > 1 => {
+            RunDay::Every if self.hours.len() > 1 => {
                 write!(f, "every {}h from {time}", 24 / self.hours.len())
             }
-            CalendarDay::Every => write!(f, "daily at {time}"),
+            RunDay::Every => write!(f, "daily at {time}"),
         }
     }
 }
