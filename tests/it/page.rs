@@ -257,7 +257,8 @@ fn a_browser_shows_the_page_and_runs_nothing() {
         "section", "article", "tr", "td", "tbody", "svg", "path", "code", "script",
     ] {
         let count = |text: &str| {
-            let begins = text.match_indices(&format!("<{element}"));
+            let tag = format!("<{element}");
+            let begins = text.match_indices(&tag);
             begins
                 .filter(|(at, name)| {
                     let after = text[at + name.len()..].chars().next();
