@@ -25,6 +25,7 @@ Exit codes:
 }
 
 // Below the macro, which they use.
+mod adopt;
 mod backup;
 mod cat;
 mod cleanup;
@@ -39,12 +40,14 @@ mod notify;
 mod policy;
 mod report;
 mod restore;
+mod schedule;
 mod show;
 mod stats;
 mod status;
 mod values;
 mod verify;
 
+pub use adopt::AdoptArguments;
 pub use backup::BackupArguments;
 pub use cat::CatArguments;
 pub use cleanup::CleanupArguments;
@@ -59,6 +62,10 @@ pub use notify::NotifyArguments;
 pub use policy::PolicyArguments;
 pub use report::ReportArguments;
 pub use restore::RestoreArguments;
+pub use schedule::{
+    ScheduleArguments, ScheduleCommand, ScheduleInstallArguments, ScheduleRemoveArguments,
+    ScheduleShowArguments, SchedulerArguments, StatusFrequency, VerifyFrequency,
+};
 pub use show::ShowArguments;
 pub use stats::StatsArguments;
 pub use status::StatusArguments;
@@ -162,6 +169,8 @@ pub enum Command {
     Doctor(DoctorArguments),
     Init(InitArguments),
     Notify(NotifyArguments),
+    Schedule(ScheduleArguments),
+    Adopt(AdoptArguments),
     Key(KeyArguments),
     Completions(CompletionsArguments),
     Help(HelpArguments),
@@ -173,6 +182,7 @@ pub enum Command {
     "dbbackup copy --to offsite                  the newest backup of each source",
     "dbbackup copy --to offsite --missing        every backup that is not there yet",
     "dbbackup copy app --from offsite --to ./usb",
+    "dbbackup copy app --to ./usb --full         one that needs no other",
 ))]
 pub struct CopyArguments {
     /// Sources, groups or backups [default: every source]
@@ -187,6 +197,9 @@ pub struct CopyArguments {
     /// Every backup that is not there yet, not the newest alone
     #[arg(long)]
     pub missing: bool,
+    /// Make fulls of deltas, so that none there needs another
+    #[arg(long)]
+    pub full: bool,
     /// Allow plain backups in a store that holds encrypted ones alone
     #[arg(long)]
     pub plain: bool,
@@ -278,6 +291,8 @@ impl Cli {
             Some(Command::Export(_)) => "export",
             Some(Command::Init(_)) => "init",
             Some(Command::Notify(_)) => "notify",
+            Some(Command::Schedule(_)) => "schedule",
+            Some(Command::Adopt(_)) => "adopt",
             Some(Command::Key(_)) => "key",
             Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",

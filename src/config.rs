@@ -31,7 +31,7 @@ pub use crate::units::nearest;
 pub use expand::hostname;
 pub use files::{FilesSettings, SqliteFiles, SqliteSettings};
 pub use hooks::Hooks;
-pub use locate::{find, load, places};
+pub use locate::{find, load, places, sets_nothing};
 pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};
 pub use postgres::{CountRows, PostgresSettings};

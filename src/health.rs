@@ -172,6 +172,8 @@ pub struct JudgedAttempt<'a> {
     pub worth: AttemptWorth<'a>,
     /// Bytes in the store.
     pub stored: u64,
+    /// It is the difference from an earlier one: its size tells nothing of how the source grows.
+    pub is_delta: bool,
     /// Bytes before compression.
     pub content: u64,
     /// Rows of all tables; of a database only.

@@ -40,6 +40,7 @@ use remote::RemoteStore;
 use serde::{Deserialize, Serialize};
 use signed::SignedStore;
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -310,6 +311,14 @@ pub trait Draft: Send {
     /// Begins an object of the backup, whose name begins with the id; the name must be free.
     fn create(&mut self, name: &str) -> Result<Box<dyn PendingObject>>;
 
+    /// Gives a file of this machine, open as `file`, a second name as an object of the backup. No
+    /// byte is copied, and whoever has the file's first name may still change it. Where the store
+    /// can't do that, that is an error of kind `Usage`.
+    fn link(&mut self, name: &str, path: &Path, file: &File) -> Result<()> {
+        let _ = (name, file);
+        Err(cannot_link(path, "the store is on another machine"))
+    }
+
     /// The finished objects, to be read back before they are published.
     fn objects(&self) -> &dyn Objects;
 
@@ -326,6 +335,18 @@ pub trait Draft: Send {
 pub trait PendingObject: Write + Send {
     /// Waits until every byte is durable.
     fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// The error of a file that can't get a second name in a store.
+fn cannot_link(path: &Path, why: &str) -> Error {
+    Error::usage(format!(
+        "`{}` can get no second name in the store: {why}",
+        path.display()
+    ))
+    .with_hint(
+        "name a store on the file's own file system with `--store DIR`, or have it copied with \
+         `--copy`",
+    )
 }
 
 /// Opens a store.
@@ -395,12 +416,30 @@ pub fn check_mount(settings: &StoreSettings) -> Result<()> {
     }
 }
 
+/// Whether two locations are one store: the same name, or two names of one directory. What is
+/// copied from a store to itself is no copy.
+pub fn is_same_place(one: &Location, other: &Location) -> bool {
+    match (one, other) {
+        (Location::Directory(first), Location::Directory(second)) => {
+            one == other || LocalStore::is_same(first, second)
+        }
+        _ => one == other,
+    }
+}
+
 /// An error where `location` is somebody's directory that is no store and not empty.
 pub fn must_be_free(location: &Location) -> Result<()> {
     match location {
         Location::Directory(root) => LocalStore::unchecked(root).must_be_free(),
         Location::Remote { .. } => Ok(()),
     }
+}
+
+/// The command that makes a directory a store, empty or not.
+pub fn marking_command(root: &Path) -> String {
+    let mark = root.join(MARK);
+    let mark = crate::units::shell_word(&mark.to_string_lossy());
+    format!("`echo '{{\"format\": 1}}' > {mark}`")
 }
 
 /// The mark of a new store, as it is stored.

@@ -16,6 +16,7 @@ use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
 use crate::setting::SettingGroup;
 use crate::store::{ConnectionSettings, StoreDirectory, StoreSettings};
+use crate::units::Span;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -80,6 +81,7 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
         let keys = [BackupSettings::key_names(), RunSettings::key_names()];
         section.only(&keys, &belongs(""))?;
         section.apply(&mut config.backup)?;
+        refuse_no_time(&config.backup, &mut section)?;
         section.apply(&mut config.run)?;
     }
     if let Some(item) = top.take("retention") {
@@ -433,6 +435,7 @@ fn read_source(
     }
     let mut backup = defaults.clone();
     section.apply(&mut backup)?;
+    refuse_no_time(&backup, &mut section)?;
     let kind = (kind.read)(&mut section)?;
     let fault = unreadable
         .into_iter()
@@ -448,6 +451,19 @@ fn read_source(
         kind,
         fault,
     })
+}
+
+/// An error where every backup would be a full although deltas are asked for: that is written
+/// otherwise.
+fn refuse_no_time(backup: &BackupSettings, section: &mut Section<'_>) -> Result<()> {
+    if section.has("full_every") && backup.full_every == Some(Span::default()) {
+        section.wrong(
+            "full_every",
+            "no time at all would make every backup a full\nleave it out, or write `incremental = \
+             false`",
+        )?;
+    }
+    Ok(())
 }
 
 /// The keys that a source's table may have; `of_kind` are those that only its kind has.

@@ -17,6 +17,7 @@ fn attempt(hours_ago: i64, worth: AttemptWorth<'static>) -> JudgedAttempt<'stati
         seconds: 2.0,
         worth,
         stored: 1000,
+        is_delta: false,
         content: 4000,
         rows: Some(100),
         files: None,

@@ -110,6 +110,7 @@ pub fn create_backups(
     let store = session.store_plan();
     let location = store.as_ref().ok().map(|store| store.location().clone());
     let planned = store.and_then(|store| {
+        session.keep_host_key()?;
         session.check_encryption()?;
         plan_sources(request, &store, session, observer)
     });

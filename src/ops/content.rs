@@ -4,8 +4,12 @@
 //! Nothing else above the store opens a dump (`tests/architecture.rs` sees to that). So whatever
 //! decoding comes to need, as an earlier dump or a key, is resolved here alone.
 
+mod cache;
+mod kept_full;
 mod way;
 
+pub use cache::DumpCache;
+pub use kept_full::KeptFull;
 pub use way::{BackupWay, WayCare, WayDump};
 
 use self::way::DeltaContent;
@@ -17,7 +21,10 @@ use crate::engine::{
     Check, CheckFinding, CheckSubject, ContentDigest, Contents, Database, DumpFormat, Manifest,
 };
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::{self, Codec, DecodeReader, Decoding, Measurement, Progress};
+use crate::pipeline::delta::VCDIFF;
+use crate::pipeline::{
+    self, Codec, DecodeReader, Decoding, Encoding, Measurement, Measurements, Progress,
+};
 use crate::sidecar::{Dump, SealedPart};
 use crate::store::Objects;
 use std::any::Any;
@@ -139,16 +146,22 @@ impl DumpContent<'_> {
     /// written. A dump without a sidecar has nothing to compare with. Content that was not read to
     /// its end, or does not decode to it, is an error.
     pub fn finish(self) -> Result<Vec<Check>> {
-        let measured = match self.content {
-            OpenedContent::Full(decode) => decode.finish()?,
-            OpenedContent::Delta(delta) => delta.finish()?,
-        };
-        Ok(self.dump.map_or_else(Vec::new, |dump| {
+        let dump = self.dump;
+        let measured = self.measure()?;
+        Ok(dump.map_or_else(Vec::new, |dump| {
             vec![
                 check_stored(dump, &measured.stored),
                 check_content(dump, &measured.content),
             ]
         }))
+    }
+
+    /// Ends the reading of a dump of which nothing is known yet, and says what was read.
+    pub fn measure(self) -> Result<Measurements> {
+        match self.content {
+            OpenedContent::Full(decode) => decode.finish(),
+            OpenedContent::Delta(delta) => delta.finish(),
+        }
     }
 }
 
@@ -183,6 +196,11 @@ pub fn copy_encrypted(
     let object = objects.open(name)?;
     let (_, stored, sent) = pipeline::copy_sealed(object, recipients, sink, progress)?;
     Ok((stored, sent))
+}
+
+/// Hashes a file that is in no store.
+pub fn measure_reader(reader: impl Read) -> Result<Measurement> {
+    pipeline::measure(reader, &Progress::default())
 }
 
 /// Measures bytes that are in memory.
@@ -255,6 +273,14 @@ fn check_content(dump: &Dump, found: &Measurement) -> Check {
     }
     let difference = CheckFinding::ContentDiffers { expected, found };
     Check::damaged(CheckSubject::Content, difference)
+}
+
+/// The extension of a dump: that of its format, that of a delta, and those of its encoding.
+pub fn dump_extension(format: DumpFormat, is_delta: bool, encoding: &Encoding) -> String {
+    let content = std::iter::once(format.extension());
+    let delta = is_delta.then_some(VCDIFF);
+    let all: Vec<&str> = content.chain(delta).chain(encoding.extensions()).collect();
+    all.join(".")
 }
 
 /// The codec that a sidecar names.

@@ -3,7 +3,7 @@
 use super::{KeyRing, Observer};
 use crate::catalog::{Catalog, is_named_of};
 use crate::config::{self, BackupSettings, Config, KindSettings};
-use crate::error::{Error, Hint, Kind, Result};
+use crate::error::{CommandOptions, Error, Hint, Kind, Result};
 use crate::plan::{self, StorePlan};
 use crate::store::{self, Access, Store, names};
 use crate::units;
@@ -87,14 +87,10 @@ impl Session {
     /// A hint whose commands lead to the same configuration and store from anywhere, and at any
     /// time.
     pub fn lasting(&self, hint: &Hint) -> String {
-        let mut options = Vec::new();
-        if let Some(config) = &self.config {
+        let config = self.config.as_ref().map(|config| {
             let path = plan::absolute(&self.cwd, &config.path);
-            options.push(format!(
-                "--config {}",
-                units::shell_word(&path.to_string_lossy())
-            ));
-        }
+            units::shell_word(&path.to_string_lossy())
+        });
         let named = |word: &&String| {
             let config = self.config.as_ref();
             config.is_some_and(|config| config.stores.contains_key(*word))
@@ -105,8 +101,10 @@ impl Session {
             None if self.config.is_none() => place(),
             None => None,
         };
-        options.extend(store.map(|store| format!("--store {}", units::shell_word(&store))));
-        hint.render(&options.join(" "))
+        hint.render(&CommandOptions {
+            config,
+            store: store.map(|store| units::shell_word(&store)),
+        })
     }
 
     /// The store, to read from.

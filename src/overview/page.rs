@@ -1,6 +1,6 @@
 //! The overview as one page of HTML, for a browser, a telephone or a printer. It has no script and
 //! takes nothing from elsewhere, so it can be looked at as a file. The template is
-//! templates/page.html, which the compiler checks; it escapes whatever it is given, and its
+//! page.html beside this file, which the compiler checks; it escapes whatever it is given, and its
 //! Content-Security-Policy lets no script run, should that ever fail.
 
 use super::chart::{SizeChart, draw_sizes};
@@ -34,7 +34,11 @@ pub fn render_page(overview: &Overview) -> Result<String> {
 }
 
 #[derive(Template)]
-#[template(path = "page.html", whitespace = "minimize")]
+#[template(
+    path = "page.html",
+    whitespace = "minimize",
+    config = "src/overview/askama.toml"
+)]
 struct OverviewPage<'a> {
     overview: &'a Overview,
     version: &'static str,

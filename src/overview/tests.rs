@@ -22,6 +22,7 @@ fn attempt(hours_ago: i64, worth: AttemptWorth<'static>) -> JudgedAttempt<'stati
         worth,
         stored: 1000,
         content: 4000,
+        is_delta: false,
         rows: Some(100),
         files: None,
         proof: None,

@@ -1,6 +1,7 @@
 //! The binary, run against real databases. One module for each promise; [`support`] is the harness
 //! that all of them use.
 
+mod adopt;
 mod cluster;
 mod commands;
 mod copies;
@@ -8,7 +9,9 @@ mod damage;
 mod delta;
 mod delta_base;
 mod delta_campaign;
+mod delta_copies;
 mod delta_postgres;
+mod delta_told;
 mod delta_unchanged;
 mod doctor;
 mod encryption;
@@ -52,6 +55,7 @@ mod postgres_world;
 mod remote;
 mod replace;
 mod roundtrip;
+mod schedule;
 mod schema;
 mod screens;
 mod second_names;

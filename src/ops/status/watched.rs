@@ -339,6 +339,7 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
         seconds: sidecar.duration_seconds,
         worth,
         stored: backup.presence.bytes(),
+        is_delta: backup.needs().is_some(),
         content: sidecar
             .dump
             .as_ref()
@@ -378,6 +379,7 @@ fn unreadable(lost: &crate::catalog::UnreadableSidecar) -> JudgedAttempt<'_> {
             AttemptWorth::Damaged(lost.reason.clone())
         },
         stored: 0,
+        is_delta: false,
         content: 0,
         rows: None,
         files: None,
