@@ -25,6 +25,7 @@ Exit codes:
 }
 
 // Below the macro, which they use.
+mod adopt;
 mod backup;
 mod cat;
 mod cleanup;
@@ -37,13 +38,16 @@ mod key;
 mod list;
 mod notify;
 mod policy;
+mod report;
 mod restore;
+mod schedule;
 mod show;
 mod stats;
 mod status;
 mod values;
 mod verify;
 
+pub use adopt::AdoptArguments;
 pub use backup::BackupArguments;
 pub use cat::CatArguments;
 pub use cleanup::CleanupArguments;
@@ -56,7 +60,12 @@ pub use key::{KeyArguments, KeyCommand, KeyInitArguments, KeyProveArguments, Key
 pub use list::{ListArguments, ListStatus};
 pub use notify::NotifyArguments;
 pub use policy::PolicyArguments;
+pub use report::ReportArguments;
 pub use restore::RestoreArguments;
+pub use schedule::{
+    ScheduleArguments, ScheduleCommand, ScheduleInstallArguments, ScheduleRemoveArguments,
+    ScheduleShowArguments, SchedulerArguments, StatusFrequency, VerifyFrequency,
+};
 pub use show::ShowArguments;
 pub use stats::StatsArguments;
 pub use status::StatusArguments;
@@ -153,12 +162,15 @@ pub enum Command {
     Delete(DeleteArguments),
     Status(StatusArguments),
     Stats(StatsArguments),
+    Report(ReportArguments),
     Guard(GuardArguments),
     Cat(CatArguments),
     Export(ExportArguments),
     Doctor(DoctorArguments),
     Init(InitArguments),
     Notify(NotifyArguments),
+    Schedule(ScheduleArguments),
+    Adopt(AdoptArguments),
     Key(KeyArguments),
     Completions(CompletionsArguments),
     Help(HelpArguments),
@@ -273,11 +285,14 @@ impl Cli {
             Some(Command::Delete(_)) => "delete",
             Some(Command::Status(_)) => "status",
             Some(Command::Stats(_)) => "stats",
+            Some(Command::Report(_)) => "report",
             Some(Command::Cat(_)) => "cat",
             Some(Command::Doctor(_)) => "doctor",
             Some(Command::Export(_)) => "export",
             Some(Command::Init(_)) => "init",
             Some(Command::Notify(_)) => "notify",
+            Some(Command::Schedule(_)) => "schedule",
+            Some(Command::Adopt(_)) => "adopt",
             Some(Command::Key(_)) => "key",
             Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",

@@ -1,6 +1,7 @@
 //! The commands, one verb a file, and what they share: the configuration, the store, the clock. The
 //! only place where the rooms meet.
 
+mod adopt;
 mod backup;
 mod cat;
 mod cleanup;
@@ -19,7 +20,9 @@ mod list;
 mod notify;
 mod pin;
 mod rendering;
+mod report;
 mod restore;
+mod schedule;
 mod show;
 mod stats;
 mod status;
@@ -38,7 +41,7 @@ use crate::log::Log;
 use crate::ops::run::outcome_of;
 use crate::ops::{KeyRing, Session};
 use crate::plan::{self};
-use crate::report::{self, CommandOutcome, Report};
+use crate::report::{CommandOutcome, Report, ask_secret};
 use std::path::Path;
 use std::time::Duration;
 
@@ -93,6 +96,9 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::Guard(arguments) => guard::run(arguments, &session, report),
         Command::Doctor(arguments) => doctor::run(arguments, &session, report),
         Command::Notify(arguments) => notify::run(arguments, &session, report),
+        Command::Adopt(arguments) => adopt::run(arguments, &session, report),
+        Command::Schedule(arguments) => schedule::run(arguments, &session, report),
+        Command::Report(arguments) => report::run(arguments, &session, report),
         Command::Key(KeyArguments {
             command: KeyCommand::Prove(arguments),
         }) => key::prove(arguments, &session, report),
@@ -110,10 +116,11 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
 /// Commands that change or prove something have a story worth keeping; those that only look, every
 /// minute perhaps, would drown it.
 fn keeps_log(command: &Command) -> bool {
-    use Command::{Backup, Cleanup, Copy, Delete, Guard, Pin, Restore, Unpin, Verify};
+    use Command::{Adopt, Backup, Cleanup, Copy, Delete, Guard, Pin, Restore, Unpin, Verify};
     matches!(
         command,
-        Backup(_)
+        Adopt(_)
+            | Backup(_)
             | Guard(_)
             | Verify(_)
             | Copy(_)
@@ -210,7 +217,7 @@ fn key_ring(global: &GlobalArguments) -> KeyRing {
         (None, Some(path)) => Some(IdentitySource::File(path.into(), "$DBBACKUP_IDENTITY_FILE")),
         (None, None) => None,
     };
-    KeyRing::new(named, std::sync::Arc::new(report::ask_secret))
+    KeyRing::new(named, std::sync::Arc::new(ask_secret))
 }
 
 /// The hint of a configuration that can't be used: what to mend, and how to go on without it.

@@ -4,6 +4,7 @@
 //! meanwhile. Nothing here knows the command line, prints, or ends the program. What two commands
 //! need lives here.
 
+pub mod adopt;
 pub mod backup;
 pub mod chain;
 pub mod condition;
@@ -27,13 +28,16 @@ pub mod key_proof;
 mod keys;
 pub mod notify;
 mod observer;
+pub mod overview;
 pub mod pin;
 pub mod programs;
 pub mod prune;
 pub mod rescue;
 pub mod restore;
 pub mod run;
+pub mod schedule;
 mod seal;
+pub mod secrets;
 mod session;
 pub mod status;
 pub mod stores;

@@ -18,6 +18,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("rustls::", &["engine", "notify", "store"]),
     ("ureq::", &["notify"]),
     ("lettre::", &["notify"]),
+    ("askama::", &["overview"]),
     ("use age::", &["encryption", "ops"]),
     ("println!", &[]),
     ("print!", &[]),

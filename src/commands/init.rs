@@ -3,11 +3,17 @@
 
 mod text;
 
-use crate::cli::{GlobalArguments, InitArguments};
+use super::rendering::show_schedule_change;
+use super::start_session;
+use crate::cli::{
+    Command, GlobalArguments, InitArguments, ScheduleArguments, ScheduleCommand,
+    ScheduleInstallArguments,
+};
 use crate::config;
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::ops::discovery::{self, DiscoveredSource};
+use crate::ops::schedule::{self, ScheduleRequest};
 use crate::plan;
 use crate::report::{CommandOutcome, Paint, Report};
 use std::io::Write;
@@ -62,11 +68,35 @@ pub fn run(
         .context("the new configuration")?;
     write(&path, &written)?;
     show(&path, &store, &found, report);
+    offer_schedule(&path, global, report)
+}
+
+/// Asks on a terminal whether the schedule is to be installed; elsewhere the command was shown.
+fn offer_schedule(
+    path: &Path,
+    global: &GlobalArguments,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
+    if !report.can_ask() || !report.ask("Have backups made every night from now on?")? {
+        return Ok(None);
+    }
+    let global = GlobalArguments {
+        config: Some(path.to_owned()),
+        store: None,
+        ..global.clone()
+    };
+    let command = Command::Schedule(ScheduleArguments {
+        command: ScheduleCommand::Install(ScheduleInstallArguments::default()),
+    });
+    let session = start_session(&global, &command, report)?;
+    let change = schedule::install(&ScheduleRequest::default(), &session, report)?;
+    show_schedule_change(&change, false, report);
     Ok(None)
 }
 
+/// The name must be free, or that of a file in which nothing is set, as packages install it.
 fn must_be_free(path: &Path) -> Result<()> {
-    if path.symlink_metadata().is_ok() {
+    if path.symlink_metadata().is_ok() && !config::sets_nothing(path) {
         return Err(
             Error::usage(format!("`{}` is there already", path.display())).with_hint(
                 "it is never overwritten: give another one with `--config FILE`, or move it away",
@@ -106,6 +136,9 @@ fn store_for(global: &GlobalArguments, cwd: &Path, config: &Path) -> PathBuf {
 
 /// Whole or not at all, readable by its owner alone.
 fn write(path: &Path, text: &str) -> Result<()> {
+    if config::sets_nothing(path) {
+        return durable::replace(path, text.as_bytes());
+    }
     let mut file = durable::create_new(path)?;
     let written = file
         .write_all(text.as_bytes())
@@ -141,13 +174,11 @@ fn show(path: &Path, store: &Path, found: &[DiscoveredSource], report: &mut Repo
         report.answer(format!("  dbbackup{option} {command}"));
     }
     report.answer(heading(
-        "Every night by cron, as the user that owns the databases (`crontab -e`):",
+        "Then every night by systemd or cron, as the user that owns the databases:",
     ));
+    report.answer(format!("  dbbackup{option} schedule install"));
+    report.answer(heading("Or by lines of your own (`crontab -e`):"));
     cron.iter()
-        .for_each(|line| report.answer(format!("  {line}")));
-    report.answer(heading("Or by systemd, with the units of examples/:"));
-    text::systemd(path, store, found)
-        .iter()
         .for_each(|line| report.answer(format!("  {line}")));
     report.set("config", path.display().to_string());
     report.set("store", store.display().to_string());

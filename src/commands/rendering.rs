@@ -1,5 +1,9 @@
 //! What several commands show alike: the end of a run of backups, of verifications or of restores.
 
+mod schedule;
+
+pub use schedule::show_schedule_change;
+
 use super::{outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::error::{Error, Kind, Result};
@@ -86,7 +90,7 @@ fn outcome_word(source: &SourceSummary) -> &'static str {
         (Some(Shortfall::RetentionFailed), _) => "made, but retention failed",
         (Some(Shortfall::Vanished), _) => "vanished",
         (None, RunOutcome::Partial) => "partial",
-        (Some(Shortfall::NotCopied), _) => "not copied",
+        (Some(Shortfall::NotCopied), _) => "made, not copied everywhere",
         (None, RunOutcome::Failed | RunOutcome::Interrupted) => "failed",
     }
 }

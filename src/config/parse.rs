@@ -9,7 +9,7 @@ use super::section::{Scope, Section, TableItem};
 use super::strict::{Document, suggestion};
 use super::{
     BackupSettings, Config, ConfiguredSource, ConfiguredStore, MAIN_STORE, MetricsSettings,
-    RunSettings, SourceFault, SourceSettings,
+    ReportSettings, RunSettings, SourceFault, SourceSettings,
 };
 use crate::error::{Context, Error, Result};
 use crate::log::LogSettings;
@@ -30,6 +30,7 @@ const TOP: &[&str] = &[
     "hooks",
     "log",
     "metrics",
+    "report",
     "notify",
     "encryption",
     "sources",
@@ -103,6 +104,11 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     check_copies(&config)?;
     if let Some(item) = top.take("metrics") {
         config.metrics = read_metrics(item, scope)?;
+    }
+    if let Some(item) = top.take("report") {
+        let mut section = Section::open(item, "[report]".to_owned(), scope)?;
+        section.only(&[ReportSettings::key_names()], &|_| None)?;
+        section.apply(&mut config.report)?;
     }
     if let Some(item) = top.take("notify") {
         config.notify = read_notify(item, scope, &mut config.warnings)?;

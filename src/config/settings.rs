@@ -98,6 +98,17 @@ settings! {
 }
 
 settings! {
+    /// The settings of `[report]`.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ReportSettings {
+        /// A file that gets a page of HTML after every run of `dbbackup backup`: how all sources
+        /// and stores stand. It is written in one step, so that others may read it (0644, or as a
+        /// file that is there, where that is narrower). A file that is no such page is left alone.
+        pub html: Option<PathBuf> = None,
+    }
+}
+
+settings! {
     /// The settings that a source of any kind has for itself.
     #[derive(Debug, Clone, PartialEq)]
     pub struct SourceSettings {

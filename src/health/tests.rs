@@ -249,6 +249,7 @@ fn proofs_are_asked_for_only_where_the_configuration_does() {
             at: now() - TimeDelta::hours(hours),
             id: "a",
             host: None,
+            took: Duration::ZERO,
         }),
         ..attempt(2, AttemptWorth::Good)
     };

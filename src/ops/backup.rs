@@ -23,6 +23,7 @@ use super::copy::{copies_that_failed, copy_after_run};
 use super::hooks::{HookOutcome, HookRunner};
 use super::key_proof::is_key_proven;
 use super::notify::Messenger;
+use super::overview::PageFile;
 use super::rescue::write_rescue_files;
 use super::run::{Run, RunListener, RunOutcome, RunSummary, SourceSummary, join_errors, now};
 use super::seal::seal_bytes;
@@ -143,7 +144,8 @@ pub fn create_backups(
     let (sources, backups) = separate(results);
     let summary = RunSummary::new(&run, &names, sources, error.as_ref());
     let metrics = MetricsFile::new(session, observer);
-    tell_listeners(&summary, &[&hooks, &metrics, &messenger], observer);
+    let page = PageFile::new(session, observer);
+    tell_listeners(&summary, &[&hooks, &metrics, &page, &messenger], observer);
     Ok(FinishedRun { summary, backups })
 }
 

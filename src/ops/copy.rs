@@ -6,7 +6,6 @@ mod flatten;
 mod selection;
 
 pub use after_run::{copies_that_failed, copy_after_run};
-pub use flatten::is_flattened_form;
 
 use super::content::{copy_encrypted, copy_stored, measure_bytes};
 use super::copy_proof::check_copy;

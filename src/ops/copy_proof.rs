@@ -3,7 +3,6 @@
 //! copies, and a store that can't be asked has none.
 
 use super::content::measure_bytes;
-use super::copy::is_flattened_form;
 use crate::catalog;
 use crate::error::{Error, Kind, Result};
 use crate::sidecar::Sidecar;
@@ -170,6 +169,18 @@ fn is_encrypted_form(one: &Sidecar, other: &Sidecar) -> bool {
         return false;
     };
     first.encryption.is_some() != second.encryption.is_some()
+        && (&one.run, one.started_at, one.finished_at)
+            == (&other.run, other.started_at, other.finished_at)
+        && first.content_size_bytes == second.content_size_bytes
+}
+
+/// Whether of two sidecars one is that of a delta, and the other that of the full that was made of
+/// it.
+fn is_flattened_form(one: &Sidecar, other: &Sidecar) -> bool {
+    let (Some(first), Some(second)) = (&one.dump, &other.dump) else {
+        return false;
+    };
+    first.base.is_some() != second.base.is_some()
         && (&one.run, one.started_at, one.finished_at)
             == (&other.run, other.started_at, other.finished_at)
         && first.content_size_bytes == second.content_size_bytes

@@ -1,6 +1,7 @@
 //! The binary, run against real databases. One module for each promise; [`support`] is the harness
 //! that all of them use.
 
+mod adopt;
 mod cluster;
 mod commands;
 mod copies;
@@ -30,6 +31,7 @@ mod live;
 mod log;
 mod moments;
 mod notify;
+mod page;
 mod postgres_backup;
 mod postgres_cluster;
 mod postgres_confined;
@@ -53,6 +55,7 @@ mod postgres_world;
 mod remote;
 mod replace;
 mod roundtrip;
+mod schedule;
 mod schema;
 mod screens;
 mod second_names;

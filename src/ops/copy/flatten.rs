@@ -11,7 +11,7 @@ use crate::ops::find::ResolvedBackup;
 use crate::ops::seal::seal_sidecar;
 use crate::ops::{BackupEncryption, Session};
 use crate::pipeline::{Encoding, Measurements};
-use crate::sidecar::{DELTA_FEATURE, Dump, Sidecar};
+use crate::sidecar::{DELTA_FEATURE, Dump};
 use crate::store::{Draft, Store};
 use crate::stream;
 use std::sync::Arc;
@@ -138,16 +138,4 @@ fn full_dump(
         delta: None,
         format: delta.format,
     }
-}
-
-/// Whether of two sidecars one is that of a delta, and the other that of the full that was made of
-/// it.
-pub fn is_flattened_form(one: &Sidecar, other: &Sidecar) -> bool {
-    let (Some(first), Some(second)) = (&one.dump, &other.dump) else {
-        return false;
-    };
-    first.base.is_some() != second.base.is_some()
-        && (&one.run, one.started_at, one.finished_at)
-            == (&other.run, other.started_at, other.finished_at)
-        && first.content_size_bytes == second.content_size_bytes
 }
