@@ -9,6 +9,7 @@ mod delta;
 mod delta_base;
 mod delta_campaign;
 mod delta_postgres;
+mod delta_trees;
 mod delta_unchanged;
 mod doctor;
 mod encryption;
