@@ -60,7 +60,11 @@ impl Secret {
     /// Reads the first line that a shell command prints. Processes that it leaves in the background
     /// are not waited for. `setting` is the name of the setting that holds the command.
     pub fn from_command(line: &str, setting: &str) -> Result<Secret> {
-        let mut bytes = output_of(line, setting)?;
+        Secret::first_line(line, setting, PATIENCE)
+    }
+
+    fn first_line(line: &str, setting: &str, patience: Duration) -> Result<Secret> {
+        let mut bytes = output_of(line, setting, patience)?;
         let end = bytes.iter().position(|byte| *byte == b'\n');
         bytes.truncate(end.unwrap_or(bytes.len()));
         Secret::from_bytes(bytes, &format!("`{setting}`"))
@@ -68,7 +72,7 @@ impl Secret {
 
     /// Reads all that a shell command prints, for keys that have several lines.
     pub fn from_whole_output(line: &str, setting: &str) -> Result<Secret> {
-        Secret::from_bytes(output_of(line, setting)?, &format!("`{setting}`"))
+        Secret::from_bytes(output_of(line, setting, PATIENCE)?, &format!("`{setting}`"))
     }
 
     fn from_bytes(bytes: Vec<u8>, what: &str) -> Result<Secret> {
@@ -109,11 +113,16 @@ impl SecretSource {
     /// Reads the secret; `None` where there is none. `setting` is the name of the setting that
     /// gives the value, to which `_file` and `_command` are added.
     pub fn read(&self, setting: &str) -> Result<Option<Secret>> {
+        self.read_within(setting, PATIENCE)
+    }
+
+    /// The same, with a command that may take so long.
+    pub fn read_within(&self, setting: &str, patience: Duration) -> Result<Option<Secret>> {
         match (&self.value, &self.file, &self.command) {
             (Some(value), _, _) => Ok(Some(Secret::new(value.as_str()))),
             (None, Some(file), _) => Secret::from_file(file, &format!("{setting}_file")).map(Some),
             (None, None, Some(line)) => {
-                Secret::from_command(line, &format!("{setting}_command")).map(Some)
+                Secret::first_line(line, &format!("{setting}_command"), patience).map(Some)
             }
             (None, None, None) => Ok(None),
         }
@@ -174,12 +183,12 @@ pub fn mask_known(text: &str) -> String {
 }
 
 /// What a shell command prints.
-fn output_of(line: &str, setting: &str) -> Result<Vec<u8>> {
+fn output_of(line: &str, setting: &str, patience: Duration) -> Result<Vec<u8>> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", line]);
     let remedy = "look what it waits for: it may need an agent that this user's jobs do not have";
     let limits = Limits {
-        timeout: PATIENCE,
+        timeout: patience,
         interruptible: true,
         hint: remedy,
     };

@@ -93,6 +93,9 @@ impl Found {
             .values()
             .filter_map(|value| value.get_ref().as_table())
         {
+            if let Some((_, command)) = notifier.get_key_value("command") {
+                self.notifier_command(command.get_ref(), command.span());
+            }
             let url = notifier.get_key_value("url");
             let text = url.and_then(|(_, value)| Some((value.span(), value.get_ref().as_str()?)));
             if let Some((span, text)) = text
@@ -102,6 +105,23 @@ impl Found {
                 let masked = toml::Value::String(MASK.to_owned()).to_string();
                 self.edits.push((span, masked));
             }
+        }
+    }
+
+    /// A program such as apprise is given addresses that let whoever knows them write there.
+    fn notifier_command(&mut self, command: &DeValue<'_>, span: Range<usize>) {
+        match command {
+            DeValue::Array(items) => items
+                .iter()
+                .for_each(|item| self.notifier_command(item.get_ref(), item.span())),
+            DeValue::String(text) => {
+                if let Some(masked) = mask_addresses(text) {
+                    self.edits.retain(|(known, _)| *known != span);
+                    let masked = toml::Value::String(masked).to_string();
+                    self.edits.push((span, masked));
+                }
+            }
+            _ => {}
         }
     }
 
@@ -203,6 +223,26 @@ fn mask_within(text: &str) -> Option<String> {
     }
     out.push_str(&text[at..]);
     (!secrets.is_empty()).then_some(out)
+}
+
+/// The text with what follows the scheme of each address in it masked; `None` where there is none.
+fn mask_addresses(text: &str) -> Option<String> {
+    let mut masked = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, address) = rest.split_at(at + "://".len());
+        let end = address
+            .find([' ', '\t', '\n', '"', '\'', '`', ';', '|'])
+            .unwrap_or(address.len());
+        masked.push_str(before);
+        match is_literal(&address[..end]) {
+            true => masked.push_str(MASK),
+            false => masked.push_str(&address[..end]),
+        }
+        rest = &address[end..];
+    }
+    masked.push_str(rest);
+    (masked != text).then_some(masked)
 }
 
 /// `scheme://user:PASSWORD@host`, wherever one begins.

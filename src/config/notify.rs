@@ -378,11 +378,19 @@ mod tests {
     fn addresses_that_let_people_in_are_not_copied() {
         let text = "[notify.a]\ntype = \"webhook\"\nurl = \"https://hooks.example.org/T/s3cret\"\n\
                     token = \"t0ken\"\n[notify.b]\nurl = \"https://x.example.org/${KEY}\"\n\
-                    server = \"smtps://u:p4ss@h\"\n";
+                    server = \"smtps://u:p4ss@h\"\n[notify.c]\ntype = \"command\"\n\
+                    command = [\"apprise\", \"tgram://b0t/chat\"]\n[notify.d]\ntype = \
+                    \"command\"\ncommand = \"apprise 'slack://k3y/x' && echo ${A}://${B}\"\n";
         let shown = masked(text);
-        for secret in ["s3cret", "t0ken", "p4ss"] {
+        for secret in ["s3cret", "t0ken", "p4ss", "b0t", "k3y"] {
             assert!(!shown.contains(secret), "{shown}");
         }
-        assert!(shown.contains("https://x.example.org/${KEY}"), "{shown}");
+        for kept in [
+            "https://x.example.org/${KEY}",
+            "tgram://***",
+            "&& echo ${A}://${B}",
+        ] {
+            assert!(shown.contains(kept), "{shown}");
+        }
     }
 }

@@ -23,7 +23,8 @@ settings! {
         /// bytes again, `"content"` decodes them and compares what is inside with the manifest,
         /// `"restore"` makes a drill.
         pub verify_after: Option<Level> = Some(Level::Checksum),
-        /// Applies the retention policy after each success, never after a failure.
+        /// Applies the retention policy after each success, never after a failure; a store of
+        /// copies has its own.
         pub cleanup_after: bool = true,
         /// The directory for copies of databases and for drills. It must not lie in the store.
         pub scratch_dir: PathBuf = PathBuf::from("/var/tmp"),

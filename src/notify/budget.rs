@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest time that one message may take.
-const EACH: Duration = Duration::from_secs(10);
+/// The longest time that one message may take, or that its secret may.
+pub const EACH: Duration = Duration::from_secs(10);
 
 /// The longest time that all messages of a run may take.
 const ALL: Duration = Duration::from_secs(30);

@@ -2,8 +2,9 @@
 //! the clear to another machine, and no error shows more of a URL than its host: the rest is often
 //! what lets people in.
 
+use super::budget::EACH;
 use crate::error::{Context, Error, Result};
-use crate::secret::{Secret, mask_known};
+use crate::secret::{Secret, SecretSource, mask_known};
 use crate::units;
 use rustls_native_certs::load_native_certs;
 use std::net::IpAddr;
@@ -141,19 +142,12 @@ impl HttpRequest<'_> {
     }
 }
 
-/// The URL, and what of it must not be shown.
 fn parsed(url: &Secret) -> Result<Uri> {
     let uri: Uri = url.expose().trim().parse().map_err(|_| {
         Error::usage("the URL is none").with_hint("its text is not shown, as it may be a secret")
     })?;
     if uri.host().is_none_or(str::is_empty) {
         return Err(Error::usage("the URL names no host"));
-    }
-    let behind = uri.path_and_query().map_or("", |rest| rest.as_str());
-    for part in behind.split(['/', '?', '&', '=']) {
-        if part.len() >= SHORTEST_TOKEN {
-            drop(Secret::new(part));
-        }
     }
     Ok(uri)
 }
@@ -273,8 +267,16 @@ fn explained(error: &ureq::Error, host: &str, limit: Duration) -> Error {
     }
 }
 
-/// Reads a URL that must be there.
-pub fn demanded(url: Result<Option<Secret>>) -> Result<Secret> {
-    url.context("its URL")?
-        .ok_or_else(|| Error::usage("it has no URL"))
+/// Reads a URL that must be there. The long parts of its path are keys, which must not be shown.
+pub fn demand_url(source: &SecretSource) -> Result<Secret> {
+    let url = source.read_within("url", EACH).context("its URL")?;
+    let url = url.ok_or_else(|| Error::usage("it has no URL"))?;
+    let rest = url.expose().split_once("://").map_or("", |(_, rest)| rest);
+    for part in rest.split(['/', '?', '&', '=']).skip(1) {
+        // What is filled in later is no secret.
+        if part.len() >= SHORTEST_TOKEN && !part.contains('{') {
+            drop(Secret::new(part));
+        }
+    }
+    Ok(url)
 }

@@ -1,6 +1,6 @@
 //! `type = "ping"`: signs of life for those who wait for them, and call where none comes.
 
-use super::http::{HttpRequest, demanded};
+use super::http::{HttpRequest, demand_url};
 use super::settings::{PingService, PingSettings};
 use super::words::shortened;
 use crate::error::Result;
@@ -48,7 +48,7 @@ pub struct Pinger<'a> {
 impl<'a> Pinger<'a> {
     /// The check of these settings, whose URL is read.
     pub fn new(settings: &'a PingSettings) -> Result<Self> {
-        let url = demanded(settings.url_source().read("url"))?;
+        let url = demand_url(&settings.url_source())?;
         Ok(Pinger { settings, url })
     }
 

@@ -1,7 +1,8 @@
 //! `type = "webhook"`: the document by HTTP, signed where both sides know a secret, or shaped for a
 //! service.
 
-use super::http::{HttpRequest, demanded};
+use super::budget::EACH;
+use super::http::{HttpRequest, demand_url};
 use super::notification::{Notification, json_bytes};
 use super::presets::{PresetMessage, shape};
 use super::settings::{WebhookPreset, WebhookSettings};
@@ -43,13 +44,12 @@ impl WebhookTransport<'_> {
         let settings = self.settings;
         let url = match (settings.url_source().count(), settings.preset.default_url()) {
             (0, Some(known)) => Secret::new(known),
-            _ => demanded(settings.url_source().read("url"))?,
+            _ => demand_url(&settings.url_source())?,
         };
-        let token = settings.token_source().read("token").context("its token")?;
-        let secret = settings
-            .secret_source()
-            .read("secret")
-            .context("its secret")?;
+        let token = settings.token_source().read_within("token", EACH);
+        let token = token.context("its token")?;
+        let secret = settings.secret_source().read_within("secret", EACH);
+        let secret = secret.context("its secret")?;
         let PresetMessage {
             method,
             url,

@@ -5,6 +5,8 @@
 //! can do (`three_machines`) and what can be destroyed (`ransomware`), and that no secret gets
 //! anywhere (`secrets`).
 
+#[path = "../servers/azurite.rs"]
+mod azurite;
 mod clocks;
 mod http;
 mod judge;

@@ -98,6 +98,14 @@ impl SshServer {
         }
     }
 
+    /// Kills every session, and waits until none can write any more.
+    pub fn kill_sessions(&self) {
+        while !descendants(self.child.id()).is_empty() {
+            self.signal_sessions(Signal::KILL);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     /// Kills the server and every session.
     pub fn kill(&mut self) {
         let sessions = descendants(self.child.id());

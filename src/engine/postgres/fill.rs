@@ -3,6 +3,7 @@
 mod comparison;
 mod failed_statements;
 mod failure;
+mod pg_restore;
 mod psql;
 mod transaction;
 
@@ -17,7 +18,6 @@ use crate::engine::Table;
 use crate::error::{Context, Result};
 use crate::interrupt;
 use crate::process::{ChildReader, Pipes, Process, confined};
-use failed_statements::parse_failed_statements;
 use psql::{PSQL, feed_dump, refuse_forbidden};
 use std::fs::File;
 use std::io::Read;
@@ -120,56 +120,6 @@ impl ClientPrograms<'_> {
                 }
                 self.fill_with_pg_restore(&program, filling, content)
             }
-        }
-    }
-
-    fn fill_with_pg_restore(
-        &self,
-        program: &Program,
-        filling: &FillRequest<'_>,
-        content: DumpInput<'_>,
-    ) -> Result<FailedStatements> {
-        let mut arguments = vec![
-            "--no-password".to_owned(),
-            self.address(filling.database, "dbbackup"),
-        ];
-        if !filling.part {
-            arguments.push("--exit-on-error".to_owned());
-        }
-        arguments.extend(filling.options.iter().cloned());
-        let process = match content {
-            DumpInput::File(path) => {
-                arguments.push(format!("--jobs={}", filling.jobs.max(1)));
-                arguments.push(path.display().to_string());
-                self.start(
-                    program,
-                    &arguments,
-                    Pipes {
-                        stdin: false,
-                        stdout: false,
-                    },
-                )?
-            }
-            DumpInput::Stream(stream) => {
-                let mut process = self.start(
-                    program,
-                    &arguments,
-                    Pipes {
-                        stdin: true,
-                        stdout: false,
-                    },
-                )?;
-                let stdin = process.writer()?;
-                copy_stream(stream, stdin)?;
-                process
-            }
-        };
-        if !filling.part {
-            return process.finish().map(|_| FailedStatements::default());
-        }
-        match process.finish_with_errors()? {
-            (true, _) => Ok(FailedStatements::default()),
-            (false, stderr) => parse_failed_statements(&stderr),
         }
     }
 

@@ -220,7 +220,7 @@ fn copy_to_store(
             note_failure(from, source, (task.name, &location), error, observer);
         }
         let pruned = copied.and_then(|mut summary| {
-            if summary.failed.is_empty() && outage.is_none() {
+            if settings.cleanup_after && summary.failed.is_empty() && outage.is_none() {
                 let pruned = prune_copies(&copier, source, task, session);
                 summary
                     .failed

@@ -41,7 +41,7 @@ impl VerbResult {
 }
 
 /// Tells what a command came to. What nobody wanted, or was asked for in a way that can't be meant,
-/// is no news.
+/// is no news; nor is a mistyped name of a restore, before which somebody sits.
 pub fn tell_verb(
     command: &str,
     results: &[VerbResult],
@@ -55,7 +55,8 @@ pub fn tell_verb(
     let mut news = News::default();
     let is_news = |result: &&VerbResult| {
         let kind = result.error.as_ref().map(|error| error.kind);
-        !matches!(kind, Some(Kind::Usage | Kind::Interrupted | Kind::Locked))
+        let is_mistyped = command == "restore" && kind == Some(Kind::NotFound);
+        !(is_mistyped || matches!(kind, Some(Kind::Usage | Kind::Interrupted | Kind::Locked)))
     };
     let mut known = BTreeSet::new();
     // Of several of the same name the one that failed counts.

@@ -34,6 +34,8 @@ pub enum Operation {
     List,
     /// From the store to another one behind the same server, which has the oldest backup.
     Copy,
+    /// To a directory of this machine, and from there to the store.
+    BackupWithCopy,
 }
 
 impl Operation {
@@ -46,6 +48,7 @@ impl Operation {
         Operation::Restore,
         Operation::List,
         Operation::Copy,
+        Operation::BackupWithCopy,
     ];
 
     fn arguments(self) -> &'static str {
@@ -58,13 +61,17 @@ impl Operation {
             Operation::Restore => "--config liar.toml --store far restore app --to out.db --yes",
             Operation::List => "--config liar.toml --store far list",
             Operation::Copy => "--config liar.toml copy app --from far --to other --missing",
+            Operation::BackupWithCopy => "--config copies.toml backup app",
         }
     }
 
     fn makes_a_backup(self) -> bool {
         matches!(
             self,
-            Operation::Backup | Operation::BackupInParts | Operation::BackupAndPrune
+            Operation::Backup
+                | Operation::BackupInParts
+                | Operation::BackupAndPrune
+                | Operation::BackupWithCopy
         )
     }
 
@@ -141,7 +148,7 @@ pub trait LyingServer: Sized + Sync {
     fn may_leave(lie: Self::Lie, name: &str) -> bool;
 }
 
-/// A database with three backups in a store behind a liar. Each worker has its own.
+/// A database with four backups in a store behind a liar. Each worker has its own.
 pub struct Stage<S> {
     world: World,
     server: S,
@@ -165,10 +172,16 @@ impl<S: LyingServer> Stage<S> {
             let tables = format!("{source}{}{other}{far}{more}", server.more_settings());
             format!("[backup]\ncompression = 'zstd'\n{tables}")
         };
+        let with_copies = |is_honest: bool| {
+            let tables = "[store]\npath = 'local'\n[backup]\ncopies = ['far']\n";
+            config(is_honest, "").replacen("[backup]\n", tables, 1)
+        };
         let read_back = config(false, "verify_upload = 'read'\n");
         for (name, text) in [
             ("direct.toml", config(true, "")),
             ("liar.toml", config(false, "")),
+            ("copies.toml", with_copies(false)),
+            ("honest-copies.toml", with_copies(true)),
             ("parts.toml", read_back.replace("app.db", "big.db")),
             (
                 "prune.toml",
@@ -228,6 +241,7 @@ impl<S: LyingServer> Stage<S> {
         }
         copy_all(&self.before, &self.server.root());
         let _ = std::fs::remove_file(self.world.path("out.db"));
+        let _ = std::fs::remove_dir_all(self.world.path("local"));
     }
 
     fn call(&self, arguments: &str) -> Call {
@@ -280,8 +294,10 @@ impl<S: LyingServer> Stage<S> {
         let ran = running.wait();
         self.server.be_honest();
         let mut wrong = self.judge(case, &ran);
-        if case.operation == Operation::Copy {
-            wrong.extend(self.judge_the_copies(case, ran.code() == 0));
+        match case.operation {
+            Operation::Copy => wrong.extend(self.judge_the_copies(case, ran.code() == 0)),
+            Operation::BackupWithCopy => wrong.extend(self.judge_the_local()),
+            _ => {}
         }
         if wrong.is_empty() {
             wrong = self.judge_the_next_run(case);
@@ -376,6 +392,13 @@ impl<S: LyingServer> Stage<S> {
         wrong
     }
 
+    /// Whatever the other store says, the backup of this machine is made, and is good.
+    fn judge_the_local(&self) -> Option<String> {
+        let verify = "--config honest-copies.toml verify app --level content";
+        let verified = self.world.dbbackup(verify).run();
+        (verified.code() != 0).then(|| format!("the local backup is not good: {verified}"))
+    }
+
     fn judge_the_restored(&self, case: &Case<S::Lie>, is_success: bool) -> Option<String> {
         let out = self.world.path("out.db");
         if !out.exists() {
@@ -419,6 +442,10 @@ impl<S: LyingServer> Stage<S> {
                 self.directly("copy app --from far --to other --missing"),
                 "web2",
             ),
+            Operation::BackupWithCopy => {
+                let next = "--config honest-copies.toml backup app";
+                (self.world.dbbackup(next).run(), "web1")
+            }
             _ => (self.directly("--store far backup app"), "web1"),
         };
         if next.code() != 0 {
@@ -507,7 +534,13 @@ pub fn hold_to_the_law<S: LyingServer + Send>(sample: usize) {
     let (most, workers) = match std::env::var("DBBACKUP_LIES").as_deref() {
         Err(_) => (sample, 4),
         Ok("all") => (whole, 12),
-        Ok(number) => (number.parse().unwrap(), 12),
+        Ok(text) => match text.parse() {
+            Ok(number) => (number, 12),
+            Err(_) => {
+                cases.retain(|case| format!("{:?}", case.operation) == text);
+                (cases.len(), 12)
+            }
+        },
     };
     cases.truncate(most);
     println!("{} of {whole} cases", cases.len());

@@ -4,8 +4,9 @@
 //! restore. The next honest run then does its work and leaves no debris.
 //!
 //! [`Lie`] for [`Lie`], at the first request of a run, at the second, and so on to its last one.
-//! `DBBACKUP_LIES=all` tries all of them, in an hour or two, and `DBBACKUP_LIES=500` as many;
-//! otherwise they are a small sample. Its seed is printed and is taken from `DBBACKUP_SEED`.
+//! `DBBACKUP_LIES=all` tries all of them, in an hour or two, `DBBACKUP_LIES=500` as many, and
+//! `DBBACKUP_LIES=Copy` those of one operation; otherwise they are a small sample. Its seed is
+//! printed and is taken from `DBBACKUP_SEED`.
 
 use super::judge::{LyingServer, Operation, hold_to_the_law};
 use super::liar::{Liar, Lie};

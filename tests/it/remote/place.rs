@@ -1,10 +1,11 @@
 //! Places for stores on other machines: a real server each, and what a configuration says of it.
 
+use super::azurite::{ACCOUNT, Azurite, KEY};
 use super::moto::Moto;
 use super::s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 use super::sftp::{SshServer, rclone_config};
 use crate::support::{Call, World, set_mode};
-use crate::tools::{have, lack};
+use crate::tools::{have, lack, skip};
 use std::any::Any;
 
 /// A place with its server, which runs as long as the value is there.
@@ -47,6 +48,21 @@ impl Place {
         };
         server.make_versioned_bucket("versions");
         Some(Place::new(s3(&server.endpoint(), "versions"), server))
+    }
+
+    /// Azure Blob Storage by Azurite.
+    pub fn azure() -> Option<Place> {
+        let Some(server) = Azurite::start() else {
+            skip("azurite of npm is not installed");
+            return None;
+        };
+        server.make_container("backups");
+        let settings = format!(
+            "url = 'az://backups/web1'\nendpoint = '{}'\naccess_key = '{ACCOUNT}'\nsecret_key = \
+             '{KEY}'\nretry_for = '5s'\n",
+            server.endpoint()
+        );
+        Some(Place::new(settings, server))
     }
 
     /// SFTP by OpenSSH.
@@ -94,14 +110,17 @@ pub enum Way {
     Own,
     /// It is named by `--store`.
     Named,
+    /// Backups are made in a directory of this machine, and copied there after the run.
+    Copied,
 }
 
 impl Way {
-    /// The heading of the store's settings.
+    /// What follows the settings of `[backup]`, to the heading of the store's own.
     pub fn heading(self) -> &'static str {
         match self {
             Way::Own => "[store]",
             Way::Named => "[stores.far]",
+            Way::Copied => "copies = ['far']\n[store]\npath = 'store'\n[stores.far]",
         }
     }
 
@@ -109,15 +128,23 @@ impl Way {
     pub fn retention(self) -> &'static str {
         match self {
             Way::Own => "[retention]",
-            Way::Named => "[stores.far.retention]",
+            Way::Named | Way::Copied => "[stores.far.retention]",
         }
     }
 
-    /// What a command line begins with.
+    /// What a command line begins with that reads the store.
     pub fn option(self) -> &'static str {
         match self {
             Way::Own => "",
+            Way::Named | Way::Copied => "--store far ",
+        }
+    }
+
+    /// What a command line begins with that makes a backup.
+    pub fn backup_option(self) -> &'static str {
+        match self {
             Way::Named => "--store far ",
+            Way::Own | Way::Copied => "",
         }
     }
 }

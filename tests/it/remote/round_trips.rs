@@ -1,5 +1,5 @@
-//! A database of SQLite, one of PostgreSQL and a tree of files go straight to a store on another
-//! machine, and come back on a machine that has nothing but the configuration.
+//! A database of SQLite, one of PostgreSQL and a tree of files go to a store on another machine,
+//! straight or as copies, and come back on a machine that has nothing but the configuration.
 
 use super::place::{Place, Way, configure};
 use crate::cluster::{Cluster, Database};
@@ -73,6 +73,11 @@ impl<'a> Trip<'a> {
         self.call(&self.world, arguments).run()
     }
 
+    fn back_up(&self, arguments: &str) -> crate::support::Ran {
+        let line = format!("{}backup {arguments}", self.way.backup_option());
+        self.place.call(&self.world, &line).run()
+    }
+
     fn sources(&self) -> BTreeSet<String> {
         let mut names = BTreeSet::from(["app".to_owned(), "tree".to_owned()]);
         names.extend(self.shop.as_ref().map(|_| "shop".to_owned()));
@@ -91,12 +96,12 @@ impl<'a> Trip<'a> {
 
 fn go_there_and_back(place: &Place, way: Way) {
     let trip = Trip::begin(place, way);
-    let made = trip.run("backup --json").exits(0).json();
+    let made = trip.back_up("--json").exits(0).json();
     assert_eq!(
         made["backups"].as_array().unwrap().len(),
         trip.sources().len()
     );
-    assert!(!trip.world.path("store").exists());
+    assert_eq!(trip.world.path("store").exists(), way == Way::Copied);
     look_at_it(&trip);
     for level in ["checksum", "content", "restore"] {
         let json = trip
@@ -168,7 +173,7 @@ fn come_back_elsewhere(trip: &Trip) {
 /// Further backups; one is pinned, one deleted, and retention takes the rest.
 fn grow_old(trip: &Trip) {
     for _ in 0..3 {
-        trip.run("backup app").exits(0);
+        trip.back_up("app").exits(0);
     }
     let ids = trip.ids("app");
     assert_eq!(ids.len(), 4);
@@ -208,6 +213,39 @@ fn through_s3_by_name() {
 fn through_s3_with_versions() {
     if let Some(place) = Place::moto() {
         go_there_and_back(&place, Way::Named);
+    }
+}
+
+#[test]
+fn through_azure() {
+    if let Some(place) = Place::azure() {
+        go_there_and_back(&place, Way::Own);
+    }
+}
+
+#[test]
+fn copied_to_s3() {
+    let place = Place::s3();
+    go_there_and_back(&place, Way::Copied);
+}
+
+#[test]
+fn copied_to_azure() {
+    if let Some(place) = Place::azure() {
+        go_there_and_back(&place, Way::Copied);
+    }
+}
+
+#[test]
+fn copied_by_sftp() {
+    let place = Place::sftp();
+    go_there_and_back(&place, Way::Copied);
+}
+
+#[test]
+fn copied_by_rclone() {
+    if let Some(place) = Place::rclone() {
+        go_there_and_back(&place, Way::Copied);
     }
 }
 

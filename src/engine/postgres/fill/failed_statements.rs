@@ -14,6 +14,12 @@ pub struct FailedStatements {
 }
 
 impl FailedStatements {
+    /// Adds those of a later run.
+    pub(super) fn extend(&mut self, later: FailedStatements) {
+        self.left_out.extend(later.left_out);
+        self.lacking.extend(later.lacking);
+    }
+
     /// The statements that were left out, in one line; `None` where there are none.
     pub fn text(&self) -> Option<String> {
         let first: Vec<&str> = self.left_out.iter().take(5).map(String::as_str).collect();

@@ -194,6 +194,22 @@ pub fn make_file(
     })
 }
 
+/// Opens a file that is half written, for the rest, and says what it is.
+pub fn open_again(
+    connection: &Connection,
+    patience: Patience,
+    path: &str,
+) -> CallResult<(File, FileState)> {
+    // The client does not ask what a file is that it can't read.
+    let state = state(connection, patience, path)?;
+    let file = call!(connection, patience, |sftp, path| sftp
+        .options()
+        .write(true)
+        .open(path)
+        .await)?;
+    Ok((file, state))
+}
+
 /// Makes a file of these bytes and closes it, durable where the server can.
 pub fn write_file(
     connection: &Connection,

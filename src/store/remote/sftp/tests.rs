@@ -449,15 +449,36 @@ fn a_reader_goes_on_where_its_connection_broke() {
     assert_eq!(medium.size(OBJECT).unwrap(), 29_999_999);
     server.signal_sessions(Signal::KILL);
     assert_eq!(medium.create("app/new", b"x").unwrap(), Creation::Created);
-    // An upload is not: it is an error, and nothing of it is left.
-    let mut sent = medium
-        .begin_upload("app/second", Box::new(|_| Ok(())))
-        .unwrap();
-    sent.write_all(&bytes[..1_000_000]).unwrap();
+}
+
+#[test]
+fn an_upload_goes_on_where_its_connection_broke() {
+    let (server, dir) = (SshServer::start(), tempfile::tempdir().unwrap());
+    let medium = over_ssh(&server, dir.path(), 10);
+    let bytes = noise(30_000_000);
+    let begin = |key| medium.begin_upload(key, Box::new(|_| Ok(()))).unwrap();
+    let mut sent = begin("app/first");
+    for part in bytes.chunks(7_000_000) {
+        server.signal_sessions(Signal::KILL);
+        sent.write_all(part).unwrap();
+    }
+    // As it is closed, read back, and given its name.
     server.signal_sessions(Signal::KILL);
-    assert!(sent.write_all(&bytes).is_err());
+    sent.finish().unwrap();
+    assert!(std::fs::read(dir.path().join("app/first")).unwrap() == bytes);
+    // What was acknowledged and is not there any more is an error, and nothing of it is left.
+    let mut sent = begin("app/second");
+    sent.write_all(&bytes).unwrap();
+    let part = names_in(&dir.path().join("app"))
+        .into_iter()
+        .find(|name| part::is_part(name))
+        .unwrap();
+    server.kill_sessions();
+    std::fs::write(dir.path().join("app").join(part), b"short").unwrap();
+    let error = Error::from(sent.write_all(&bytes).unwrap_err());
+    assert!(error.message().contains("that it acknowledged"), "{error}");
     drop(sent);
-    assert_eq!(names_in(&dir.path().join("app")).len(), 2);
+    assert_eq!(names_in(&dir.path().join("app")), ["first"]);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A file that is being sent: to a temporary name, with many requests under way, and proven before
-//! it gets its own name.
+//! it gets its own name. Where its connection breaks it goes on over another one, with what was
+//! not acknowledged.
 
-use super::connection::{CallResult, Connection, FailureKind, Patience, Reply};
+use super::connection::{CallResult, Connection, FailureKind, Patience, Reply, SftpFailure};
 use super::download::Download;
 use super::files;
 use super::link::{CHUNK, Link};
@@ -27,8 +28,17 @@ pub struct SftpUpload {
     chunk: Vec<u8>,
     sent: u64,
     hasher: Sha256,
-    window: VecDeque<Reply<()>>,
+    window: VecDeque<SentPiece>,
+    /// Where it was when its connection broke.
+    resumed_at: Option<u64>,
     is_published: bool,
+}
+
+/// Bytes that are sent, and not acknowledged yet.
+struct SentPiece {
+    offset: u64,
+    bytes: Bytes,
+    reply: Reply<()>,
 }
 
 impl SftpUpload {
@@ -61,6 +71,7 @@ impl SftpUpload {
             sent: 0,
             hasher: Sha256::new(),
             window: VecDeque::new(),
+            resumed_at: None,
             is_published: false,
         })
     }
@@ -72,23 +83,72 @@ impl SftpUpload {
         if let Some(limit) = &self.link.upload_limit {
             limit.wait(self.chunk.len())?;
         }
+        let bytes = Bytes::from(std::mem::replace(
+            &mut self.chunk,
+            Vec::with_capacity(CHUNK),
+        ));
+        let (offset, length) = (self.sent, bytes.len() as u64);
+        let piece = self.send(file, offset, bytes);
+        self.window.push_back(piece);
+        self.sent += length;
         while self.window.len() >= self.link.window() {
             self.wait_for_first()?;
         }
-        let bytes = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
-        let (offset, length) = (self.sent, bytes.len() as u64);
-        let bytes = Bytes::from(bytes);
-        let reply = self.connection.begin(files::write_at(file, offset, bytes));
-        self.window.push_back(reply);
-        self.sent += length;
         Ok(())
     }
 
-    fn wait_for_first(&mut self) -> CallResult<()> {
-        match self.window.pop_front() {
-            Some(reply) => self.connection.wait(&reply, self.link.patience()),
-            None => Ok(()),
+    fn send(&self, file: File, offset: u64, bytes: Bytes) -> SentPiece {
+        let written = files::write_at(file, offset, bytes.clone());
+        SentPiece {
+            offset,
+            bytes,
+            reply: self.connection.begin(written),
         }
+    }
+
+    /// Waits until the oldest piece is acknowledged.
+    fn wait_for_first(&mut self) -> CallResult<()> {
+        while let Some(piece) = self.window.front() {
+            match self.connection.wait(&piece.reply, self.link.patience()) {
+                Ok(()) => {
+                    self.window.pop_front();
+                    break;
+                }
+                Err(failure) => self.resume(failure)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the file over a new connection where the old one broke, once for every byte that was
+    /// acknowledged, and sends the rest again. The old session may still write there; it
+    /// has the same bytes.
+    fn resume(&mut self, failure: SftpFailure) -> CallResult<()> {
+        let acknowledged = self.window.front().map_or(self.sent, |piece| piece.offset);
+        // rclone takes files only from their first byte to their last.
+        let is_hopeless = self.link.is_rclone() || self.resumed_at == Some(acknowledged);
+        if failure.kind != FailureKind::Lost || is_hopeless {
+            return Err(failure);
+        }
+        self.resumed_at = Some(acknowledged);
+        let path = self.link.path(&self.part_key);
+        let (connection, file) = self.link.with_retries(|connection| {
+            let (file, state) = files::open_again(connection, self.link.patience(), &path)?;
+            if state.size < acknowledged {
+                return Err(SftpFailure::last(Error::failed(format!(
+                    "the server has {} bytes of the {acknowledged} that it acknowledged",
+                    state.size
+                ))));
+            }
+            Ok((Arc::clone(connection), file))
+        })?;
+        self.connection = connection;
+        self.file = Some(file.clone());
+        let pieces = std::mem::take(&mut self.window).into_iter();
+        self.window = pieces
+            .map(|piece| self.send(file.clone(), piece.offset, piece.bytes))
+            .collect();
+        Ok(())
     }
 
     /// Sends what is left, waits for every answer and closes the file.
@@ -96,15 +156,21 @@ impl SftpUpload {
         if !self.chunk.is_empty() {
             self.send_chunk()?;
         }
-        while !self.window.is_empty() {
-            self.wait_for_first()?;
+        loop {
+            while !self.window.is_empty() {
+                self.wait_for_first()?;
+            }
+            let Some(file) = self.file.clone() else {
+                return Err(Error::failed("ended twice"));
+            };
+            let syncs = self.connection.sftp().support_fsync();
+            let patience = Patience::for_bytes(&self.link.bounds, self.sent);
+            match self.connection.call(patience, files::close(file, syncs)) {
+                Ok(()) => break,
+                Err(failure) => self.resume(failure)?,
+            }
         }
-        let Some(file) = self.file.take() else {
-            return Err(Error::failed("ended twice"));
-        };
-        let syncs = self.connection.sftp().support_fsync();
-        let patience = Patience::for_bytes(&self.link.bounds, self.sent);
-        self.connection.call(patience, files::close(file, syncs))?;
+        self.file = None;
         Ok(())
     }
 
@@ -191,6 +257,8 @@ impl Upload for SftpUpload {
         self.close()?;
         self.prove()?;
         let (link, sent) = (Arc::clone(&self.link), self.sent);
+        // Reading back may have needed another connection.
+        self.connection = link.connection(link.patience())?;
         let created = publish(&link, &self.connection, &self.part_key, &self.key, sent)?;
         if created == Creation::AlreadyThere {
             return Err(Error::failed("there is another object of this name"));
