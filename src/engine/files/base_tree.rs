@@ -14,7 +14,7 @@
 //!   within half a minute, after which they are clean. That is why [`AT_REST`] is not the two
 //!   seconds that the coarsest clock needs.
 //! - A clock that is stepped could show a moment twice, and a power cut can take data away, or the
-//!   times of data that was written. After either everything is read once.
+//!   times of data that was written. What is built on a backup from before that reads everything.
 //! - A file system of another machine, or of a program, may tell times that are some seconds old,
 //!   or whatever it likes. Its files are read.
 //! - A commit to a SQLite database may be in its log alone, which has times of its own. Databases

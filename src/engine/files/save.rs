@@ -127,7 +127,8 @@ pub struct SavedFile {
     pub warning: Option<String>,
 }
 
-/// Saves an opened file, beside what the base has of it. The inner error is one of the file, the outer one ends the backup.
+/// Saves an opened file, beside what the base has of it. The inner error is one of the file, the
+/// outer one ends the backup.
 pub fn save_file(
     opened: &mut OpenFile,
     as_member: &dyn Fn(MemberKind, &OpenFile) -> Member,

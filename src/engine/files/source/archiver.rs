@@ -16,7 +16,6 @@ use crate::engine::files::walk::{TreeEntry, WalkStep};
 use crate::engine::files::{embedded, names::Ids};
 use crate::engine::{Database, Dumped, Manifest, Tree, TreeStamp};
 use crate::error::{Error, Result};
-
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufWriter, Seek};
 use std::path::PathBuf;
@@ -149,7 +148,7 @@ impl<'a> Archiver<'a> {
     }
 
     fn save_without_content(&mut self, found: &TreeEntry, kind: MemberKind) -> Result<()> {
-        if self.copy_unchanged(found, kind.clone())?.is_some() {
+        if self.copy_unchanged(found, kind.clone())? {
             return Ok(());
         }
         let member = self.member(found, kind);
@@ -161,18 +160,18 @@ impl<'a> Archiver<'a> {
             .write(&mut self.list)
     }
 
-    /// Copies what is known to be what the base has, and lists it; returns its line.
-    fn copy_unchanged(&mut self, found: &TreeEntry, kind: MemberKind) -> Result<Option<ListLine>> {
+    /// Copies what is known to be what the base has, and lists it; returns whether it was.
+    fn copy_unchanged(&mut self, found: &TreeEntry, kind: MemberKind) -> Result<bool> {
         let (Some(base), Some(old)) = (&mut self.base, &self.old) else {
-            return Ok(None);
+            return Ok(false);
         };
         let now = meta::member(&found.name, kind, &found.metadata, Vec::new(), &self.ids);
         if !base.is_unchanged(&old.line, ListLine::from_member(&now, None), found) {
-            return Ok(None);
+            return Ok(false);
         }
         self.archive.copy(old)?;
         old.line.write(&mut self.list)?;
-        Ok(self.old.take().map(|old| old.line))
+        Ok(true)
     }
 
     fn save_file(&mut self, found: TreeEntry) -> Result<()> {
@@ -194,7 +193,7 @@ impl<'a> Archiver<'a> {
         }
         let size = found.metadata.size();
         let unread = MemberKind::File { size, parts: None };
-        if self.copy_unchanged(&found, unread)?.is_some() {
+        if self.copy_unchanged(&found, unread)? {
             self.count_file(&found, key, size);
             return Ok(());
         }
