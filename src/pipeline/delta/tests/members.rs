@@ -8,14 +8,14 @@ use std::process::Command;
 
 /// What becomes of the next bytes of the base.
 #[derive(Debug, Clone)]
-enum Part {
+enum MemberPart {
     Copied(usize),
     Beside(usize, AlignmentKind, Vec<Edit>),
     New(usize),
     Skipped(usize),
 }
 
-fn parts() -> impl Strategy<Value = Vec<Part>> {
+fn parts() -> impl Strategy<Value = Vec<MemberPart>> {
     let size = || {
         prop_oneof![
             0..40_usize,
@@ -25,18 +25,18 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
         ]
     };
     let part = prop_oneof![
-        4 => size().prop_map(Part::Copied),
+        4 => size().prop_map(MemberPart::Copied),
         4 => (size(), prop_oneof![Just(AlignmentKind::Pages(4096)), kind()], edits())
-            .prop_map(|(size, kind, edits)| Part::Beside(size, kind, edits)),
-        2 => size().prop_map(|size| Part::Beside(size, AlignmentKind::Pages(4096), Vec::new())),
-        1 => size().prop_map(Part::New),
-        1 => size().prop_map(Part::Skipped),
+            .prop_map(|(size, kind, edits)| MemberPart::Beside(size, kind, edits)),
+        2 => size().prop_map(|size| MemberPart::Beside(size, AlignmentKind::Pages(4096), Vec::new())),
+        1 => size().prop_map(MemberPart::New),
+        1 => size().prop_map(MemberPart::Skipped),
     ];
     proptest::collection::vec(part, 0..20)
 }
 
 /// The content of these parts and its delta, both measured as they are stored.
-fn encode_parts(base: &[u8], parts: &[Part]) -> (Vec<u8>, Vec<u8>) {
+fn encode_parts(base: &[u8], parts: &[MemberPart]) -> (Vec<u8>, Vec<u8>) {
     let encoding = Encoding::new(Codec::None);
     let mut writer = encoding
         .start_delta(Vec::new(), base, Alignment::None)
@@ -49,13 +49,13 @@ fn encode_parts(base: &[u8], parts: &[Part]) -> (Vec<u8>, Vec<u8>) {
             length: range.len() as u64,
         };
         match part {
-            Part::Copied(size) => {
+            MemberPart::Copied(size) => {
                 let range = next(*size);
                 writer.copy_base(stretch(&range)).unwrap();
                 content.extend_from_slice(&base[range.clone()]);
                 at = range.end;
             }
-            Part::Beside(size, kind, edits) => {
+            MemberPart::Beside(size, kind, edits) => {
                 let range = next(*size);
                 let new = apply(base[range.clone()].to_vec(), edits);
                 writer.align(alignment(*kind), stretch(&range)).unwrap();
@@ -63,13 +63,13 @@ fn encode_parts(base: &[u8], parts: &[Part]) -> (Vec<u8>, Vec<u8>) {
                 content.extend_from_slice(&new);
                 at = range.end;
             }
-            Part::New(size) => {
+            MemberPart::New(size) => {
                 let new = noise(77, *size);
                 writer.align(Alignment::None, Stretch::default()).unwrap();
                 writer.write_all(&new).unwrap();
                 content.extend_from_slice(&new);
             }
-            Part::Skipped(size) => at = next(*size).end,
+            MemberPart::Skipped(size) => at = next(*size).end,
         }
     }
     let (delta, measured) = writer.finish().unwrap();
@@ -96,11 +96,11 @@ proptest! {
 #[test]
 fn parts_that_follow_one_another_share_windows() {
     let base = noise(6, 3 << 20);
-    let parts = vec![Part::Beside(1536, AlignmentKind::Pages(4096), Vec::new()); 2048];
+    let parts = vec![MemberPart::Beside(1536, AlignmentKind::Pages(4096), Vec::new()); 2048];
     let (content, delta) = encode_parts(&base, &parts);
     assert!(content == base);
     assert!(delta.len() < 150, "{}", delta.len());
-    let copied = vec![Part::Copied(1536); 2048];
+    let copied = vec![MemberPart::Copied(1536); 2048];
     let (_, delta) = encode_parts(&base, &copied);
     assert!(delta.len() < 50, "{}", delta.len());
 }
@@ -109,7 +109,11 @@ fn parts_that_follow_one_another_share_windows() {
 #[test]
 fn large_stretches_have_checksums_that_xdelta3_knows() {
     let base = noise(7, 40 << 20);
-    let parts = [Part::Copied(35 << 20), Part::New(1000), Part::Copied(5000)];
+    let parts = [
+        MemberPart::Copied(35 << 20),
+        MemberPart::New(1000),
+        MemberPart::Copied(5000),
+    ];
     let (content, delta) = encode_parts(&base, &parts);
     assert!(decode(&base, &delta, 1 << 20).unwrap() == content);
     let mut other = base.clone();
