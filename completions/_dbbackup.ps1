@@ -169,6 +169,7 @@ Register-ArgumentCompleter -Native -CommandName 'dbbackup' -ScriptBlock {
             [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Use colours')
             [CompletionResult]::new('--lock-wait', '--lock-wait', [CompletionResultType]::ParameterName, 'How long to wait for another run''s lock, as in 10m [default: do not wait]')
             [CompletionResult]::new('--missing', '--missing', [CompletionResultType]::ParameterName, 'Every backup that is not there yet, not the newest alone')
+            [CompletionResult]::new('--full', '--full', [CompletionResultType]::ParameterName, 'Make fulls of deltas, so that none there needs another')
             [CompletionResult]::new('--plain', '--plain', [CompletionResultType]::ParameterName, 'Allow plain backups in a store that holds encrypted ones alone')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print one JSON document on stdout')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print nothing if all went well')

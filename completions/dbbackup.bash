@@ -357,7 +357,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__copy)
-            opts="-c -q -v -V -h --to --from --missing --plain --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-c -q -v -V -h --to --from --missing --full --plain --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -161,6 +161,7 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand --color 'Use colours'
             cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: do not wait]'
             cand --missing 'Every backup that is not there yet, not the newest alone'
+            cand --full 'Make fulls of deltas, so that none there needs another'
             cand --plain 'Allow plain backups in a store that holds encrypted ones alone'
             cand --json 'Print one JSON document on stdout'
             cand -q 'Print nothing if all went well'

@@ -147,6 +147,7 @@ always\t'Always'
 never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l missing -d 'Every backup that is not there yet, not the newest alone'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l full -d 'Make fulls of deltas, so that none there needs another'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l plain -d 'Allow plain backups in a store that holds encrypted ones alone'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -l json -d 'Print one JSON document on stdout'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand copy" -s q -l quiet -d 'Print nothing if all went well'

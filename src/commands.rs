@@ -19,6 +19,7 @@ mod list;
 mod notify;
 mod pin;
 mod rendering;
+mod report;
 mod restore;
 mod show;
 mod stats;
@@ -38,7 +39,7 @@ use crate::log::Log;
 use crate::ops::run::outcome_of;
 use crate::ops::{KeyRing, Session};
 use crate::plan::{self};
-use crate::report::{self, CommandOutcome, Report};
+use crate::report::{CommandOutcome, Report, ask_secret};
 use std::path::Path;
 use std::time::Duration;
 
@@ -93,6 +94,7 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::Guard(arguments) => guard::run(arguments, &session, report),
         Command::Doctor(arguments) => doctor::run(arguments, &session, report),
         Command::Notify(arguments) => notify::run(arguments, &session, report),
+        Command::Report(arguments) => report::run(arguments, &session, report),
         Command::Key(KeyArguments {
             command: KeyCommand::Prove(arguments),
         }) => key::prove(arguments, &session, report),
@@ -210,7 +212,7 @@ fn key_ring(global: &GlobalArguments) -> KeyRing {
         (None, Some(path)) => Some(IdentitySource::File(path.into(), "$DBBACKUP_IDENTITY_FILE")),
         (None, None) => None,
     };
-    KeyRing::new(named, std::sync::Arc::new(report::ask_secret))
+    KeyRing::new(named, std::sync::Arc::new(ask_secret))
 }
 
 /// The hint of a configuration that can't be used: what to mend, and how to go on without it.

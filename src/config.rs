@@ -31,13 +31,13 @@ pub use crate::units::nearest;
 pub use expand::hostname;
 pub use files::{FilesSettings, SqliteFiles, SqliteSettings};
 pub use hooks::Hooks;
-pub use locate::{find, load, places};
+pub use locate::{find, load, places, sets_nothing};
 pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};
 pub use postgres::{CountRows, PostgresSettings};
 pub use settings::{
-    BackupSettings, CopyLimit, DrillTrust, LockTimeout, MetricsSettings, RunSettings,
-    SourceSettings,
+    BackupSettings, CopyLimit, DrillTrust, LockTimeout, MetricsSettings, ReportSettings,
+    RunSettings, SourceSettings,
 };
 
 use crate::encryption::EncryptionSettings;
@@ -79,6 +79,8 @@ pub struct Config {
     pub groups: Vec<(String, Vec<String>)>,
     /// `[metrics]`.
     pub metrics: MetricsSettings,
+    /// `[report]`.
+    pub report: ReportSettings,
     /// `[notify]`.
     pub notify: NotifySettings,
     /// `[encryption]`.

@@ -111,6 +111,21 @@ pub fn replace_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     sync_dir(dir)
 }
 
+/// Replaces a small file that other users read, as a web server or a collector of metrics does. Its
+/// directory must be there.
+pub fn replace_for_others(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    if !dir.is_dir() {
+        return Err(Error::failed(format!(
+            "the directory of `{}` is not there",
+            path.display()
+        ))
+        .with_hint("make it, or name another file"));
+    }
+    replace_with_mode(path, bytes, mode)
+        .with_hint("the directory must be there, and writable by this user")
+}
+
 /// A file that is written front to back and whose write-back goes along with the writing.
 pub struct SteadyFile {
     file: File,

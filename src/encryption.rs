@@ -5,6 +5,7 @@
 //! [`Identities`], are only where backups are read. Both come from the settings that this room
 //! owns; how a passphrase is asked for is the caller's, as this room knows no terminal.
 
+mod host_identity;
 mod identities;
 mod new_identity;
 mod program;
@@ -12,6 +13,7 @@ mod recipients;
 mod settings;
 mod stream;
 
+pub use host_identity::HostIdentity;
 pub use identities::{AskPassphrase, Identities, IdentitySource};
 pub use new_identity::NewIdentity;
 pub use recipients::Recipients;

@@ -5,7 +5,7 @@
 
 mod hint;
 
-pub use hint::Hint;
+pub use hint::{CommandOptions, Hint};
 
 use std::fmt;
 use std::io;

@@ -22,7 +22,9 @@ use self::findings::{findings, is_ahead};
 use crate::error::Hint;
 use crate::units::{self, Span};
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 mod copies;
 mod findings;
@@ -33,7 +35,9 @@ pub use copies::{CopiedBackup, CopySubject, unreachable};
 pub use findings::space;
 
 /// How bad it is, with the words and exit codes of Nagios plug-ins; the worst comes last.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "UPPERCASE")]
 pub enum HealthLevel {
     /// All is well.
     #[default]
@@ -149,6 +153,8 @@ pub struct Proof<'a> {
     pub id: &'a str,
     /// On which host, where that is known.
     pub host: Option<&'a str>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// One attempt at a backup.
@@ -166,6 +172,8 @@ pub struct JudgedAttempt<'a> {
     pub worth: AttemptWorth<'a>,
     /// Bytes in the store.
     pub stored: u64,
+    /// It is the difference from an earlier one: its size tells nothing of how the source grows.
+    pub is_delta: bool,
     /// Bytes before compression.
     pub content: u64,
     /// Rows of all tables; of a database only.
@@ -217,7 +225,8 @@ impl JudgedAttempt<'_> {
         !matches!(self.worth, AttemptWorth::Untrusted(_))
     }
 
-    fn is_good(&self) -> bool {
+    /// Whether it is a good backup that somebody asked for.
+    pub fn is_good(&self) -> bool {
         self.worth == AttemptWorth::Good && !self.safety_copy
     }
 }

@@ -30,6 +30,7 @@ pub mod log;
 pub mod metrics;
 pub mod notify;
 pub mod ops;
+pub mod overview;
 pub mod pipeline;
 pub mod plan;
 pub mod process;

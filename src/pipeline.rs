@@ -38,6 +38,7 @@ pub struct Encoding {
     threads: usize,
     recipients: Option<Arc<Recipients>>,
     progress: Progress,
+    is_lean: bool,
 }
 
 impl Encoding {
@@ -48,12 +49,18 @@ impl Encoding {
             threads: 1,
             recipients: None,
             progress: Progress::default(),
+            is_lean: false,
         }
     }
 
     /// The same on `threads` threads, at least one.
     pub fn with_threads(self, threads: usize) -> Self {
         Encoding { threads, ..self }
+    }
+
+    /// The same in less memory: see [`compress::lean_encoder`].
+    fn with_lean(self, is_lean: bool) -> Self {
+        Encoding { is_lean, ..self }
     }
 
     /// The same, encrypted to these recipients; not encrypted where there are none.
@@ -114,10 +121,12 @@ impl Encoding {
         base: B,
         alignment: Alignment,
     ) -> Result<DeltaEncodeWriter<B, W>> {
-        // The progress is that of the content.
+        // The progress is that of the content. Rows are looked for far ahead in the base, and where
+        // many are gone it is read twice at once.
         let encode = self
             .clone()
             .with_progress(&Progress::default())
+            .with_lean(matches!(alignment, Alignment::Rows(_)))
             .start(sink)?;
         let delta = DeltaWriter::new(base, encode, alignment, self.threads);
         let (delta, content) = Meter::new(delta);
@@ -161,7 +170,11 @@ impl Encoding {
     pub fn start<W: Write + Send + 'static>(&self, sink: W) -> Result<EncodeWriter<W>> {
         let (sink, stored) = Meter::new(sink);
         let sealer = Sealer::new(self.recipients.as_ref(), sink)?;
-        let (encoder, content) = Meter::new(compress::encoder(self.codec, self.threads, sealer));
+        let encoder = match self.is_lean {
+            true => compress::lean_encoder(self.codec, self.threads, sealer),
+            false => compress::encoder(self.codec, self.threads, sealer),
+        };
+        let (encoder, content) = Meter::new(encoder);
         Ok(EncodeWriter {
             encoder,
             content,

@@ -27,7 +27,7 @@ use self::document::JsonDocument;
 pub use self::document::JsonText;
 use self::journal::{is_journal, with_priority};
 use crate::cli::{Color, GlobalArguments};
-use crate::error::{Error, Hint, Kind, Result};
+use crate::error::{CommandOptions, Error, Hint, Kind, Result};
 use crate::log::{Log, LogLevel};
 use crate::pipeline::Progress;
 use crate::units;
@@ -55,9 +55,8 @@ pub struct Report {
     terminal: bool,
     /// The first failure of stdout: what could not be said.
     unwritten: Mutex<Option<io::Error>>,
-    /// ` --config FILE --store DIR`, as they were given: a command in a hint must lead to the same
-    /// store.
-    options: String,
+    /// As they were given: a command in a hint must lead to the same store.
+    options: CommandOptions,
     /// Stdout belongs to somebody else.
     aside: bool,
     /// The exit code, whatever kind the outcome is of.
@@ -106,7 +105,7 @@ impl Report {
             word: None,
             terminal,
             unwritten: Mutex::new(None),
-            options: given(global),
+            options: options_of(global),
             aside: false,
             code: None,
             drawing: Arc::default(),
@@ -470,15 +469,11 @@ fn tame(json: String) -> String {
     out
 }
 
-/// The options that lead to a store, as a shell takes them.
-fn given(global: &GlobalArguments) -> String {
-    let config = global
-        .config
-        .as_ref()
-        .map(|path| format!(" --config {}", units::shell_word(&path.to_string_lossy())));
-    let store = global
-        .store
-        .as_ref()
-        .map(|store| format!(" --store {}", units::shell_word(store)));
-    config.into_iter().chain(store).collect()
+/// The options that lead to a store.
+fn options_of(global: &GlobalArguments) -> CommandOptions {
+    let config = global.config.as_ref();
+    CommandOptions {
+        config: config.map(|path| units::shell_word(&path.to_string_lossy())),
+        store: global.store.as_ref().map(|store| units::shell_word(store)),
+    }
 }

@@ -395,12 +395,30 @@ pub fn check_mount(settings: &StoreSettings) -> Result<()> {
     }
 }
 
+/// Whether two locations are one store: the same name, or two names of one directory. What is
+/// copied from a store to itself is no copy.
+pub fn is_same_place(one: &Location, other: &Location) -> bool {
+    match (one, other) {
+        (Location::Directory(first), Location::Directory(second)) => {
+            one == other || LocalStore::is_same(first, second)
+        }
+        _ => one == other,
+    }
+}
+
 /// An error where `location` is somebody's directory that is no store and not empty.
 pub fn must_be_free(location: &Location) -> Result<()> {
     match location {
         Location::Directory(root) => LocalStore::unchecked(root).must_be_free(),
         Location::Remote { .. } => Ok(()),
     }
+}
+
+/// The command that makes a directory a store, empty or not.
+pub fn marking_command(root: &Path) -> String {
+    let mark = root.join(MARK);
+    let mark = crate::units::shell_word(&mark.to_string_lossy());
+    format!("`echo '{{\"format\": 1}}' > {mark}`")
 }
 
 /// The mark of a new store, as it is stored.

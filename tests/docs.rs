@@ -18,6 +18,8 @@ mod manual;
 #[allow(dead_code)]
 #[path = "servers/moto.rs"]
 mod moto;
+#[path = "docs/packages.rs"]
+mod packages;
 #[path = "docs/readme.rs"]
 mod readme;
 #[path = "docs/recovery.rs"]

@@ -21,6 +21,7 @@ pub fn run(
         from: arguments.from.clone(),
         missing: arguments.missing,
         plain: arguments.plain,
+        full: arguments.full,
     };
     let summary = copy_backups(&request, session, report);
     tell(&summary, session, report);

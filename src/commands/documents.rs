@@ -17,6 +17,7 @@ use self::keeping::{Cleanup, Copy, Delete, Pin, Stats};
 use self::program::{Completions, HelpDocument, Init, Key, Notify, Version};
 use crate::engine::files::listing::ListLine;
 use crate::notify::Notification;
+use crate::overview::Overview;
 use crate::sidecar::event::StoredEvent;
 use crate::sidecar::{Sidecar, Verification};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
@@ -138,6 +139,7 @@ pub fn schema() -> Value {
         "copy" => Copy, "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => StatusDocument,
         "guard" => Guard,
         "export" => Export, "doctor" => Doctor, "key" => Key, "notify" => Notify,
+        "report" => Overview,
         "init" => Init, "completions" => Completions, "help" => HelpDocument,
         "version" => Version, "cat" => Nothing,
     }

@@ -65,8 +65,9 @@ pub fn run(
     Ok(None)
 }
 
+/// The name must be free, or that of a file in which nothing is set, as packages install it.
 fn must_be_free(path: &Path) -> Result<()> {
-    if path.symlink_metadata().is_ok() {
+    if path.symlink_metadata().is_ok() && !config::sets_nothing(path) {
         return Err(
             Error::usage(format!("`{}` is there already", path.display())).with_hint(
                 "it is never overwritten: give another one with `--config FILE`, or move it away",
@@ -106,6 +107,9 @@ fn store_for(global: &GlobalArguments, cwd: &Path, config: &Path) -> PathBuf {
 
 /// Whole or not at all, readable by its owner alone.
 fn write(path: &Path, text: &str) -> Result<()> {
+    if config::sets_nothing(path) {
+        return durable::replace(path, text.as_bytes());
+    }
     let mut file = durable::create_new(path)?;
     let written = file
         .write_all(text.as_bytes())

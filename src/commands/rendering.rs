@@ -86,7 +86,7 @@ fn outcome_word(source: &SourceSummary) -> &'static str {
         (Some(Shortfall::RetentionFailed), _) => "made, but retention failed",
         (Some(Shortfall::Vanished), _) => "vanished",
         (None, RunOutcome::Partial) => "partial",
-        (Some(Shortfall::NotCopied), _) => "not copied",
+        (Some(Shortfall::NotCopied), _) => "made, not copied everywhere",
         (None, RunOutcome::Failed | RunOutcome::Interrupted) => "failed",
     }
 }

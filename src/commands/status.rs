@@ -323,10 +323,11 @@ fn by_another(host: Option<&str>, here: &str) -> String {
     }
 }
 
-/// ` (+3 %)`: against the good backup before.
+/// ` (+3 %)`: against the good backup before, where both are fulls.
 fn change(health: &SourceHealth<'_>) -> String {
     match (&health.newest, &health.before) {
-        (Some(new), Some(old)) if old.stored > 0 => {
+        (Some(new), _) if new.is_delta => " (a delta)".into(),
+        (Some(new), Some(old)) if old.stored > 0 && !old.is_delta => {
             let percent = (new.stored as f64 / old.stored as f64 - 1.0) * 100.0;
             if percent.abs() < 0.5 {
                 " (as before)".into()

@@ -37,6 +37,16 @@ pub(super) fn read_encryption(
             return Err(section.error(second, text));
         }
     }
+    if settings.host_key && settings.has_passphrase() {
+        let text = "[encryption] has a passphrase, with which this machine reads its backups: it \
+                    has no use for `host_key`";
+        return Err(section.error("host_key", text));
+    }
+    if settings.host_key && !has_recipients {
+        let text = "[encryption] has a key of this machine alone, which would be lost with it: \
+                    name the `recipients`";
+        return Err(section.error("host_key", text));
+    }
     if has_recipients && settings.has_passphrase() {
         // age itself allows no other recipient beside a passphrase.
         return Err(section.error_here(

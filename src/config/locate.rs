@@ -12,6 +12,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use toml::de::DeTable;
 
 /// The configuration to use: the one that the flag or `$DBBACKUP_CONFIG` names, which must be
 /// there, or the first that is there of `./dbbackup.toml`, `$XDG_CONFIG_HOME/dbbackup/config.toml`
@@ -84,6 +85,14 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config>
         access.check_readers(path)?;
     }
     parse(&text, path, env)
+}
+
+/// Whether this is a plain file of TOML in which nothing is set, as packages install it: nothing is
+/// lost where another one takes its place.
+pub fn sets_nothing(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_file())
+        && std::fs::read_to_string(path)
+            .is_ok_and(|text| DeTable::parse(&text).is_ok_and(|table| table.get_ref().is_empty()))
 }
 
 /// Who may do what with the file, and who asks.
@@ -246,6 +255,23 @@ mod tests {
             .check_writers(Path::new("c.toml"))
             .is_ok()
         );
+    }
+
+    #[test]
+    fn a_file_of_comments_sets_nothing() {
+        for (text, nothing) in [
+            ("", true),
+            ("# [store]\n\n#path = \"/x\"\n", true),
+            ("[store]\n", false),
+            ("a = 1\n", false),
+            ("no TOML", false),
+        ] {
+            let (directory, path) = file(text, 0o644);
+            assert_eq!(sets_nothing(&path), nothing, "{text}");
+            let link = directory.path().join("link.toml");
+            std::os::unix::fs::symlink(&path, &link).unwrap();
+            assert!(!sets_nothing(&link) && !sets_nothing(directory.path()));
+        }
     }
 
     #[test]

@@ -9,13 +9,14 @@ use super::section::{Scope, Section, TableItem};
 use super::strict::{Document, suggestion};
 use super::{
     BackupSettings, Config, ConfiguredSource, ConfiguredStore, MAIN_STORE, MetricsSettings,
-    RunSettings, SourceFault, SourceSettings,
+    ReportSettings, RunSettings, SourceFault, SourceSettings,
 };
 use crate::error::{Context, Error, Result};
 use crate::log::LogSettings;
 use crate::retention::RetentionPolicy;
 use crate::setting::SettingGroup;
 use crate::store::{ConnectionSettings, StoreDirectory, StoreSettings};
+use crate::units::Span;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -29,6 +30,7 @@ const TOP: &[&str] = &[
     "hooks",
     "log",
     "metrics",
+    "report",
     "notify",
     "encryption",
     "sources",
@@ -79,6 +81,7 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
         let keys = [BackupSettings::key_names(), RunSettings::key_names()];
         section.only(&keys, &belongs(""))?;
         section.apply(&mut config.backup)?;
+        refuse_no_time(&config.backup, &mut section)?;
         section.apply(&mut config.run)?;
     }
     if let Some(item) = top.take("retention") {
@@ -101,6 +104,11 @@ pub fn parse(text: &str, path: &Path, env: &dyn Fn(&str) -> Option<String>) -> R
     check_copies(&config)?;
     if let Some(item) = top.take("metrics") {
         config.metrics = read_metrics(item, scope)?;
+    }
+    if let Some(item) = top.take("report") {
+        let mut section = Section::open(item, "[report]".to_owned(), scope)?;
+        section.only(&[ReportSettings::key_names()], &|_| None)?;
+        section.apply(&mut config.report)?;
     }
     if let Some(item) = top.take("notify") {
         config.notify = read_notify(item, scope, &mut config.warnings)?;
@@ -427,6 +435,7 @@ fn read_source(
     }
     let mut backup = defaults.clone();
     section.apply(&mut backup)?;
+    refuse_no_time(&backup, &mut section)?;
     let kind = (kind.read)(&mut section)?;
     let fault = unreadable
         .into_iter()
@@ -442,6 +451,19 @@ fn read_source(
         kind,
         fault,
     })
+}
+
+/// An error where every backup would be a full although deltas are asked for: that is written
+/// otherwise.
+fn refuse_no_time(backup: &BackupSettings, section: &mut Section<'_>) -> Result<()> {
+    if section.has("full_every") && backup.full_every == Some(Span::default()) {
+        section.wrong(
+            "full_every",
+            "no time at all would make every backup a full\nleave it out, or write `incremental = \
+             false`",
+        )?;
+    }
+    Ok(())
 }
 
 /// The keys that a source's table may have; `of_kind` are those that only its kind has.

@@ -4,8 +4,8 @@
 use super::kinds::KINDS;
 use super::notify::TYPES;
 use super::{
-    BackupSettings, FilesSettings, Hooks, MetricsSettings, PostgresSettings, RunSettings,
-    SourceSettings, SqliteSettings,
+    BackupSettings, FilesSettings, Hooks, MetricsSettings, PostgresSettings, ReportSettings,
+    RunSettings, SourceSettings, SqliteSettings,
 };
 use crate::encryption::EncryptionSettings;
 use crate::log::LogSettings;
@@ -108,6 +108,7 @@ pub fn tables() -> Vec<TableReference> {
         table("`[hooks]`", "[hooks]", keys_of::<Hooks>(&[])),
         table("`[log]`", "[log]", keys_of::<LogSettings>(&["file"])),
         table("`[metrics]`", "[metrics]", keys_of::<MetricsSettings>(&[])),
+        table("`[report]`", "[report]", keys_of::<ReportSettings>(&[])),
         table("`[notify]`", "[notify]", keys_of::<NotifySettings>(&[])),
         table("`[notify.NAME]`", "[notify.x]", notifier),
         table(

@@ -38,12 +38,17 @@ settings! {
         /// Makes a backup as the difference from an earlier one, where that is in the same store:
         /// a delta. It restores as long as what it is built on is there, and retention sees to
         /// that. A full is made where there is none yet, where the deltas on the way exceed half
-        /// of it, below 16 MiB, and, for now, where the backup is encrypted or the store on
-        /// another machine.
+        /// of it, below 16 MiB, where the backup is encrypted and `host_key` of `[encryption]` is
+        /// not set, and where the store is on another machine and there is no `cache_dir`.
         pub incremental: bool = false,
         /// The age of a full from which on the next backup is a full, as in `"30d"`. Not set, only
         /// the size of the deltas decides.
         pub full_every: Option<Span> = None,
+        /// A directory in which the newest full of each source, and the deltas on its way, are
+        /// kept as they are stored, where backups go straight to a store on another machine. So
+        /// they can be deltas, and nothing is fetched for that. It takes as much as the fulls, and
+        /// half as much again. Without it they are fulls.
+        pub cache_dir: Option<PathBuf> = None,
         /// The stores, of `[stores]`, that get a copy of each backup after it was made. Earlier
         /// backups that are not there yet follow, the newest first.
         pub copies: Vec<String> = Vec::new(),
@@ -88,6 +93,17 @@ settings! {
         /// A file that gets metrics for Prometheus after every run of `dbbackup backup`. Its name
         /// must end in `.prom`, as the textfile collector of node_exporter reads no other.
         pub textfile: Option<PathBuf> = None,
+    }
+}
+
+settings! {
+    /// The settings of `[report]`.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct ReportSettings {
+        /// A file that gets a page of HTML after every run of `dbbackup backup`: how all sources
+        /// and stores stand. It is written in one step, so that others may read it (0644, or as a
+        /// file that is there, where that is narrower). A file that is no such page is left alone.
+        pub html: Option<PathBuf> = None,
     }
 }
 

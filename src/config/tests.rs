@@ -862,7 +862,7 @@ fn the_reference_is_true() {
 
 #[test]
 fn a_word_that_is_near_is_found() {
-    assert_eq!(BackupSettings::key_names().len(), 13);
+    assert_eq!(BackupSettings::key_names().len(), 14);
     assert_eq!(nearest("shp", ["app", "shop"]), Some("shop"));
     assert_eq!(nearest("x", ["app", "shop"]), None);
 }

@@ -46,7 +46,7 @@ impl IdentitySource {
 /// Private keys, each of which is tried on what is to be read.
 pub struct Identities {
     pub(super) all: Vec<Box<dyn age::Identity + Send + Sync>>,
-    fingerprints: Vec<String>,
+    pub(super) fingerprints: Vec<String>,
     /// What decrypts in place of the library, which does not know all of them.
     pub(super) program: Option<AgeProgram>,
 }

@@ -30,10 +30,10 @@ impl fmt::Debug for Recipients {
 }
 
 impl Recipients {
-    /// The recipients of the settings. Nobody at all, a line that is no recipient, a file that
-    /// can't be read and a plugin that is not installed are errors: nothing is to be encrypted to
-    /// fewer than were meant.
-    pub fn from_settings(settings: &EncryptionSettings) -> Result<Recipients> {
+    /// The recipients of the settings, and the key of this machine where there is one. Nobody at
+    /// all, a line that is no recipient, a file that can't be read and a plugin that is not
+    /// installed are errors: nothing is to be encrypted to fewer than were meant.
+    pub fn from_settings(settings: &EncryptionSettings, host: Option<&str>) -> Result<Recipients> {
         // Whatever is wrong here is for the configuration to mend, before anything is read.
         let passphrase = passphrase(settings).map_err(|error| error.with_kind(Kind::Usage))?;
         if let Some(passphrase) = passphrase {
@@ -61,6 +61,7 @@ impl Recipients {
                     .with_hint("an empty `recipients_file` names nobody; add a public key to it"),
             );
         }
+        lines.extend(host.map(|key| ("the key of this machine".to_owned(), key.to_owned())));
         Recipients::from_lines(&lines)
     }
 

@@ -25,6 +25,13 @@ settings! {
         /// What an encrypted backup's sidecar tells without a key. `"sealed"`: names of source and
         /// label, times, sizes and totals. `"open"`: everything that a plain one tells.
         pub metadata: MetadataDisclosure = MetadataDisclosure::Sealed,
+        /// Encrypts to a key of this machine, too, so that it can make deltas: without that it
+        /// can't read what a delta is built on, and every backup is a full. Who takes over the
+        /// machine can then read the backups that it made. The key is `host.key` in systemd's
+        /// `$STATE_DIRECTORY`, else in `/var/lib/dbbackup` for root and in
+        /// `$XDG_STATE_HOME/dbbackup` or `~/.local/state/dbbackup` for others. The first run makes
+        /// it; where it is lost, the next one makes another, and a full.
+        pub host_key: bool = false,
         /// A file with private keys, for commands that read backups: an identity file of age, which
         /// may itself be encrypted with a passphrase, or a private key of SSH. `--identity` and
         /// `$DBBACKUP_IDENTITY_FILE` go before it. The machine that makes backups needs none.

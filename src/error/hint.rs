@@ -18,6 +18,32 @@ pub struct Hint {
     parts: Vec<HintPart>,
 }
 
+/// The options that led to a configuration and a store, each as a shell takes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandOptions {
+    /// The value of `--config`.
+    pub config: Option<String>,
+    /// The value of `--store`.
+    pub store: Option<String>,
+}
+
+impl CommandOptions {
+    /// Those that a command with these arguments lacks. What makes a configuration is given none:
+    /// `--config /dev/null init` would write there. A page of the manual has no use for them. A
+    /// store that the command names may be one of the configuration, which is told all the same.
+    fn lacking_in(&self, arguments: &str) -> Vec<String> {
+        let names = |option: &str| arguments.split(' ').any(|word| word == option);
+        let is_without = matches!(arguments.split(' ').next(), Some("init" | "help"));
+        let option = |name: &str, value: &Option<String>| {
+            let value = value.as_ref().filter(|_| !is_without && !names(name));
+            value.map(|value| format!("{name} {value}"))
+        };
+        let config = option("--config", &self.config);
+        let store = option("--store", &self.store).filter(|_| !names("--config"));
+        config.into_iter().chain(store).collect()
+    }
+}
+
 /// A piece of a [`Hint`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum HintPart {
@@ -74,9 +100,9 @@ impl Hint {
         hint
     }
 
-    /// The hint on one line. Commands that name no store and no configuration themselves get
-    /// `options`, written as a shell takes them: `--store /srv/store`.
-    pub fn render(&self, options: &str) -> String {
+    /// The hint on one line. Commands that name no store or no configuration themselves get those
+    /// of `options`.
+    pub fn render(&self, options: &CommandOptions) -> String {
         let parts = self.parts.iter().map(|part| match part {
             HintPart::Text(text) => text.clone(),
             HintPart::Command(arguments) => {
@@ -112,20 +138,15 @@ impl Hint {
 /// What a command begins with where it is shown.
 const COMMAND_START: &str = "`dbbackup ";
 
-fn shown_command(arguments: &str, options: &str) -> String {
-    let mut words = arguments.split(' ');
-    // What makes a configuration is given none: `--config /dev/null init` would write there. A page
-    // of the manual has no use for them.
-    let own_way = matches!(words.clone().next(), Some("init" | "help"))
-        || words.any(|word| matches!(word, "--store" | "--config"));
-    let options = if own_way { "" } else { options.trim() };
-    let between = if options.is_empty() { "" } else { " " };
-    format!("{COMMAND_START}{options}{between}{arguments}`")
+fn shown_command(arguments: &str, options: &CommandOptions) -> String {
+    let mut words = options.lacking_in(arguments);
+    words.push(arguments.to_owned());
+    format!("{COMMAND_START}{}`", words.join(" "))
 }
 
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(""))
+        f.write_str(&self.render(&CommandOptions::default()))
     }
 }
 
@@ -163,6 +184,13 @@ impl From<Hint> for String {
 mod tests {
     use super::*;
 
+    fn store(path: &str) -> CommandOptions {
+        CommandOptions {
+            config: None,
+            store: Some(path.to_owned()),
+        }
+    }
+
     #[test]
     fn commands_lead_to_the_same_store() {
         let hint = Hint::new()
@@ -174,7 +202,7 @@ mod tests {
             "look with `dbbackup list --status all 'my app'`, then ask"
         );
         assert_eq!(
-            hint.render(" --store /srv/x"),
+            hint.render(&store("/srv/x")),
             "look with `dbbackup --store /srv/x list --status all 'my app'`, then ask"
         );
     }
@@ -185,8 +213,26 @@ mod tests {
         let init = Hint::new().command(["init"]);
         let page = Hint::new().command(["help", "recovery"]);
         for hint in [there, init, page] {
-            assert_eq!(hint.render("--store /srv/x"), hint.to_string());
+            assert_eq!(hint.render(&store("/srv/x")), hint.to_string());
         }
+    }
+
+    #[test]
+    fn another_store_of_the_configuration_needs_the_configuration() {
+        let options = CommandOptions {
+            config: Some("/etc/b.toml".to_owned()),
+            store: Some("/srv/x".to_owned()),
+        };
+        let doctor = Hint::new().command(["doctor", "--store", "usb"]);
+        assert_eq!(
+            doctor.render(&options),
+            "`dbbackup --config /etc/b.toml doctor --store usb`"
+        );
+        let list = Hint::new().command(["list"]);
+        assert_eq!(
+            list.render(&options),
+            "`dbbackup --config /etc/b.toml --store /srv/x list`"
+        );
     }
 
     #[test]
@@ -200,16 +246,16 @@ mod tests {
         let read = Hint::from_written(&hint.to_string());
         assert_eq!(read.to_string(), hint.to_string());
         assert_eq!(
-            read.render("--store /x"),
+            read.render(&store("/x")),
             "look: `dbbackup --store /x list 'my app'`; `dbbackup --store /x cat a > b`; `PRAGMA x`"
         );
         let unended = "it says `dbbackup list";
-        assert_eq!(Hint::from_written(unended).render("--store /x"), unended);
+        assert_eq!(Hint::from_written(unended).render(&store("/x")), unended);
     }
 
     #[test]
     fn text_is_left_as_it_is() {
         let hint = Hint::from("a file may be called `dbbackup list`");
-        assert_eq!(hint.render("--store /srv/x"), hint.to_string());
+        assert_eq!(hint.render(&store("/srv/x")), hint.to_string());
     }
 }

@@ -17,6 +17,7 @@ fn attempt(hours_ago: i64, worth: AttemptWorth<'static>) -> JudgedAttempt<'stati
         seconds: 2.0,
         worth,
         stored: 1000,
+        is_delta: false,
         content: 4000,
         rows: Some(100),
         files: None,
@@ -248,6 +249,7 @@ fn proofs_are_asked_for_only_where_the_configuration_does() {
             at: now() - TimeDelta::hours(hours),
             id: "a",
             host: None,
+            took: Duration::ZERO,
         }),
         ..attempt(2, AttemptWorth::Good)
     };

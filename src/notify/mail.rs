@@ -179,9 +179,10 @@ impl MailTransport<'_> {
                 .map_err(|_| Error::usage(format!("{} holds no certificate", what())))?;
             tls = tls.add_root_certificate(added);
         }
-        if is_this_machine(host) && !server.is_tls && self.settings.ca_file.is_none() {
+        let may_go_in_the_clear = is_this_machine(host) && !server.is_tls && server.user.is_none();
+        if may_go_in_the_clear && self.settings.ca_file.is_none() {
             // A server of mail on this machine mostly has a certificate that nobody signed. Without
-            // TLS at all the mail would be as safe.
+            // TLS at all the mail would be as safe. A password would not be.
             tls = tls
                 .dangerous_accept_invalid_certs(true)
                 .dangerous_accept_invalid_hostnames(true);

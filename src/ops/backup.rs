@@ -24,6 +24,7 @@ use super::copy::{copies_that_failed, copy_after_run};
 use super::hooks::{HookOutcome, HookRunner};
 use super::key_proof::is_key_proven;
 use super::notify::Messenger;
+use super::overview::PageFile;
 use super::rescue::write_rescue_files;
 use super::run::{Run, RunListener, RunOutcome, RunSummary, SourceSummary, join_errors, now};
 use super::seal::seal_bytes;
@@ -112,6 +113,7 @@ pub fn create_backups(
     let store = session.store_plan();
     let location = store.as_ref().ok().map(|store| store.location().clone());
     let planned = store.and_then(|store| {
+        session.keep_host_key()?;
         session.check_encryption()?;
         plan_sources(request, &store, session, observer)
     });
@@ -145,7 +147,8 @@ pub fn create_backups(
     let (sources, backups) = separate(results);
     let summary = RunSummary::new(&run, &names, sources, error.as_ref());
     let metrics = MetricsFile::new(session, observer);
-    tell_listeners(&summary, &[&hooks, &metrics, &messenger], observer);
+    let page = PageFile::new(session, observer);
+    tell_listeners(&summary, &[&hooks, &metrics, &page, &messenger], observer);
     Ok(FinishedRun { summary, backups })
 }
 

@@ -4,8 +4,12 @@
 //! Nothing else above the store opens a dump (`tests/architecture.rs` sees to that). So whatever
 //! decoding comes to need, as an earlier dump or a key, is resolved here alone.
 
+mod cache;
+mod kept_full;
 mod way;
 
+pub use cache::DumpCache;
+pub use kept_full::KeptFull;
 pub use way::{BackupWay, WayCare, WayDump};
 
 use self::way::{DeltaContent, ListContent};
@@ -17,8 +21,8 @@ use crate::engine::{
     Check, CheckFinding, CheckSubject, ContentDigest, Contents, Database, DumpFormat, Manifest,
 };
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::delta::DeltaReader;
-use crate::pipeline::{self, Codec, DecodeReader, Decoding, Measurement, Progress};
+use crate::pipeline::delta::{DeltaReader, VCDIFF};
+use crate::pipeline::{self, Codec, DecodeReader, Decoding, Encoding, Measurement, Progress};
 use crate::sidecar::{Dump, SealedPart};
 use crate::store::Objects;
 use std::any::Any;
@@ -271,6 +275,14 @@ fn check_content(dump: &Dump, found: &Measurement) -> Check {
     }
     let difference = CheckFinding::ContentDiffers { expected, found };
     Check::damaged(CheckSubject::Content, difference)
+}
+
+/// The extension of a dump: that of its format, that of a delta, and those of its encoding.
+pub fn dump_extension(format: DumpFormat, is_delta: bool, encoding: &Encoding) -> String {
+    let content = std::iter::once(format.extension());
+    let delta = is_delta.then_some(VCDIFF);
+    let all: Vec<&str> = content.chain(delta).chain(encoding.extensions()).collect();
+    all.join(".")
 }
 
 /// The codec that a sidecar names.

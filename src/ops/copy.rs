@@ -2,6 +2,7 @@
 //! that is copied is never harmed by it, nor is another copy.
 
 mod after_run;
+mod flatten;
 mod selection;
 
 pub use after_run::{copies_that_failed, copy_after_run};
@@ -16,14 +17,15 @@ use super::{BackupEncryption, Observer, Session, catalog_of, refuse_plain, time_
 use crate::catalog::{self, Attempt, Backup, Catalog, ListedBackup};
 use crate::config::CopyLimit;
 use crate::encryption::AGE;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
 use crate::pipeline::{Measurement, Progress};
 use crate::plan::StorePlan;
 use crate::retention::PRE_RESTORE;
 use crate::sidecar::{Change, CopyMark, Dump, Sidecar};
-use crate::store::{self, Access, Draft, Store, names};
+use crate::store::{self, Access, Draft, Location, Store, names};
 use crate::units;
+use flatten::Flattener;
 use selection::{candidates, refuse_empty, refuse_unread, sort_words, with_bases};
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -43,6 +45,8 @@ pub struct CopyRequest {
     pub missing: bool,
     /// Whether plain backups may go into a store that has none but encrypted ones.
     pub plain: bool,
+    /// Whether deltas become fulls there, so that none needs another one.
+    pub full: bool,
 }
 
 /// What came of copying.
@@ -81,24 +85,22 @@ pub fn copy_backups(
         None => session.reading()?,
     };
     let target = session.with_store(&request.to).store_plan()?;
-    if target.location() == from.location() {
-        return Err(Error::usage(format!(
-            "the store `{}` is both where the backups are and where they are to go",
-            from.name()
-        )));
-    }
+    refuse_itself(target.location(), &*from)?;
     let (sources, single) = sort_words(&request.what, &*from, session, observer)?;
+    session.keep_host_key()?;
     let encryption = session.encryption_at(target.location())?;
-    let to = store::open(&target.settings, Access::Write)?;
+    let name = (target.name.clone()).unwrap_or_else(|| target.location().to_string());
+    let to = open_target(&target.settings, &name, &*from)?;
     let copier = Copier {
         encryption: encryption.as_ref(),
         plain: request.plain,
+        flattener: request.full.then_some(Flattener {
+            from: &from,
+            session,
+        }),
         from: &*from,
         to: &*to,
-        name: &target
-            .name
-            .clone()
-            .unwrap_or_else(|| target.location().to_string()),
+        name: &name,
         lock_wait: session.lock_wait,
         deadline: deadline_of(&target.settings),
         is_after_run: false,
@@ -188,6 +190,8 @@ struct Copier<'a> {
     encryption: Option<&'a BackupEncryption>,
     /// See [`CopyRequest::plain`].
     plain: bool,
+    /// What makes fulls of deltas, where they are to be such.
+    flattener: Option<Flattener<'a>>,
     /// What the other store is called in events.
     name: &'a str,
     lock_wait: Duration,
@@ -233,7 +237,10 @@ impl Copier<'_> {
             .filter_map(|name| names::sidecar_id(name))
             .collect();
         let mut there: HashSet<String> = present.iter().map(|&id| id.to_owned()).collect();
-        let mut queue = with_bases(catalog, source, wanted);
+        let mut queue = match self.flattener {
+            None => with_bases(catalog, source, wanted),
+            Some(_) => wanted.to_vec(),
+        };
         // The newest one goes whatever its size, and so does what it is built on.
         let newest = wanted.first().map(|backup| backup.id());
         let mut is_first = true;
@@ -243,7 +250,8 @@ impl Copier<'_> {
             let id = backup.id().to_owned();
             let size = backup.presence.bytes();
             // What lacks its base there would not restore.
-            let has_base = backup.needs().is_none_or(|base| there.contains(base));
+            let stands_alone = self.flattener.is_some();
+            let has_base = stands_alone || backup.needs().is_none_or(|base| there.contains(base));
             let may_go = has_base && (is_first || budget.allows(size));
             is_first &= newest != Some(id.as_str());
             if !present.contains(id.as_str()) && !may_go {
@@ -291,6 +299,7 @@ impl Copier<'_> {
             let known = backup.state.copies.get(self.name);
             let known = known.and_then(|last| last.sidecar_sha256.as_deref());
             sidecar_sha256 = check_copy(self.to, source, id, &bytes, known)?;
+            self.must_stand_alone(source, id)?;
             Copied::Present
         } else {
             // It has no checksum: a byte that came over wrong would be in the copy for good.
@@ -312,6 +321,23 @@ impl Copier<'_> {
         };
         self.note(source, id, None, sidecar_sha256);
         Ok(done)
+    }
+
+    /// An error where a copy that is there already needs another one, and none is to.
+    fn must_stand_alone(&self, source: &str, id: &str) -> Result<()> {
+        if self.flattener.is_none() {
+            return Ok(());
+        }
+        let bytes = self.to.read(source, &names::sidecar_name(id))?;
+        let dump = Sidecar::parse(&bytes).ok().and_then(|there| there.dump);
+        if dump.is_none_or(|dump| dump.base.is_none()) {
+            return Ok(());
+        }
+        Err(Error::failed("it is there as a delta").with_hint(
+            Hint::new()
+                .text("to have it there as a full, take the delta away first: ")
+                .command(["delete", id, "--store", self.name]),
+        ))
     }
 
     /// Whether this machine may vouch for a backup in the other store: by its own signature it says
@@ -337,14 +363,16 @@ impl Copier<'_> {
         let name = names::sidecar_name(backup.id());
         let from = self.from.objects(source);
         let found = catalog::judge_signature_by(keys, &*from, source, &name, bytes)?;
-        let is_signed_anew = self.encryption.is_some() && !backup.is_encrypted();
+        let is_encrypted_anew = self.encryption.is_some() && !backup.is_encrypted();
+        let is_flattened = self.flattener.is_some() && backup.needs().is_some();
+        let is_signed_anew = is_encrypted_anew || is_flattened;
         if found.is_accepted() && (!is_signed_anew || self.to.own_signature()?.is_accepted()) {
             return Ok(());
         }
         let why = match found.is_accepted() {
             true => {
-                "this machine, which would sign it anew as it is encrypted, signs with none of \
-                     the keys that the store trusts"
+                "this machine, which would sign it anew as it becomes another one there, signs \
+                 with none of the keys that the store trusts"
             }
             false => "none of the keys that the store trusts has signed it",
         };
@@ -369,6 +397,9 @@ impl Copier<'_> {
             .encryption
             .filter(|_| !sidecar.dump.as_ref().is_some_and(is_encrypted));
         let mut draft = self.to.begin_copy(source, backup.id())?;
+        if let Some(flattener) = self.flattener.as_ref().filter(|_| backup.needs().is_some()) {
+            return self.send_flattened(draft, source, backup, flattener);
+        }
         if let Some(encryption) = encryption {
             return self.send_encrypted(draft, source, backup, sidecar, encryption);
         }
@@ -428,14 +459,7 @@ impl Copier<'_> {
             dump.encryption = Some(AGE.to_owned());
             dump.recipients = encryption.recipients.fingerprints().to_vec();
         }
-        let tree = sidecar.manifest.as_mut().and_then(|all| all.tree.as_mut());
-        if let Some(list) = tree.and_then(|tree| tree.contents.as_mut()) {
-            let stored = (list.file.as_str(), list.sha256.as_str(), list.size_bytes);
-            let found = self.send_object(&mut *draft, source, stored, Some(encryption))?;
-            sent += found.size;
-            list.file = format!("{}.{AGE}", list.file);
-            (list.size_bytes, list.sha256) = (found.size, found.sha256);
-        }
+        sent += self.send_list(&mut *draft, source, &mut sidecar)?;
         send_pin(&mut *draft, backup)?;
         // The one before it has another sidecar there, too, and may not be there at all.
         sidecar.previous = None;
@@ -445,6 +469,31 @@ impl Copier<'_> {
         let open = seal_sidecar(&mut *draft, &mut sidecar, Some(encryption))?.to_bytes();
         draft.commit(&open)?;
         Ok((sent, measure_bytes(&open)?.sha256))
+    }
+
+    /// Sends the list of contents, where there is one, encrypted where the store wants it and it is
+    /// not; returns the bytes that were sent.
+    fn send_list(&self, draft: &mut dyn Draft, source: &str, sidecar: &mut Sidecar) -> Result<u64> {
+        let tree = sidecar.manifest.as_mut().and_then(|all| all.tree.as_mut());
+        let Some(list) = tree.and_then(|tree| tree.contents.as_mut()) else {
+            return Ok(0);
+        };
+        let encryption = self.encryption.filter(|_| !list.file.ends_with(AGE));
+        let stored = (list.file.as_str(), list.sha256.as_str(), list.size_bytes);
+        let found = self.send_object(draft, source, stored, encryption)?;
+        if encryption.is_some() {
+            list.file = format!("{}.{AGE}", list.file);
+        }
+        (list.size_bytes, list.sha256) = (found.size, found.sha256.clone());
+        Ok(found.size)
+    }
+
+    /// Writes until the time for all copies is over.
+    fn bounded<W: Write>(&self, inner: W) -> BoundedSink<W> {
+        BoundedSink {
+            inner,
+            deadline: self.deadline,
+        }
     }
 
     /// Sends one object, encrypted where that is wanted; returns what was sent. What is not what
@@ -464,10 +513,7 @@ impl Copier<'_> {
             Some(_) => draft.create(&format!("{file}.{AGE}"))?,
         };
         let objects = self.from.objects(source);
-        let mut sink = BoundedSink {
-            inner: &mut *pending,
-            deadline: self.deadline,
-        };
+        let mut sink = self.bounded(&mut *pending);
         let (found, sent) = match encryption {
             None => {
                 let found = copy_stored(&*objects, file, &mut sink, &progress)?;
@@ -545,12 +591,18 @@ pub fn missing_copies<S: Attempt>(
 }
 
 /// Writes until a moment, and fails after it.
-struct BoundedSink<'a> {
-    inner: &'a mut dyn Write,
+struct BoundedSink<W> {
+    inner: W,
     deadline: Option<Instant>,
 }
 
-impl Write for BoundedSink<'_> {
+impl<W> BoundedSink<W> {
+    fn into_inner(self) -> W {
+        self.inner
+    }
+}
+
+impl<W: Write> Write for BoundedSink<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self
             .deadline
@@ -568,7 +620,56 @@ impl Write for BoundedSink<'_> {
     }
 }
 
-/// A store of copies, opened to be written to.
-fn open_target(settings: &store::StoreSettings) -> Result<Arc<dyn Store>> {
+/// An error where a store of copies is the very store that the backups are in.
+fn refuse_itself(target: &Location, from: &dyn Store) -> Result<()> {
+    if !store::is_same_place(target, from.location()) {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "the store `{target}` is both where the backups are and where they are to go"
+    ))
+    .with_hint("a copy is in another place, best on another machine; `--to` or `copies` names it"))
+}
+
+/// A store of copies with this name, opened to be written to. It begins anew only where nothing is
+/// known of copies there: the mount point of a disk that is away looks like a new store.
+fn open_target(
+    settings: &store::StoreSettings,
+    name: &str,
+    from: &dyn Store,
+) -> Result<Arc<dyn Store>> {
+    refuse_itself(&settings.location, from)?;
+    if !settings.require_mount && !store::is_marked_at(&settings.location) {
+        let known = count_known_copies(&Catalog::read(from, None)?, name, &settings.location);
+        if known > 0 {
+            return Err(lost_store_error(&settings.location, known));
+        }
+    }
     store::open(settings, Access::Write)
+}
+
+/// How many backups are noted to have been copied to a store at a place.
+pub fn count_known_copies(catalog: &Catalog, name: &str, location: &Location) -> u64 {
+    let place = location.sha256();
+    let is_there = |backup: &&ListedBackup| backup.state.is_copied_to(name, &place);
+    catalog.backups().filter(is_there).count() as u64
+}
+
+/// The error of a store of copies that is not there any more.
+pub fn lost_store_error(location: &Location, copies: u64) -> Error {
+    Error::failed(format!(
+        "there is no store at `{location}`, to which {} copied before",
+        match copies {
+            1 => "1 backup was".to_owned(),
+            copies => format!("{copies} backups were"),
+        }
+    ))
+    .with_hint(match location.local_path() {
+        None => "look whether somebody has removed it".to_owned(),
+        Some(root) => format!(
+            "is its disk mounted? With `require_mount = true` of the store any disk that is \
+             mounted there will do; to begin anew in the directory: {}",
+            store::marking_command(root)
+        ),
+    })
 }

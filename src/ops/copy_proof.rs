@@ -58,6 +58,9 @@ impl CopyStores {
                     return Some(format!("`{name}` could not be asked for its copy: {why}"));
                 }
             };
+            if store::is_same_place(store.location(), from.location()) {
+                return Some(format!("`{name}` is this very store, and no copy of it"));
+            }
             if let Some(why) = self.silent.borrow().get(name) {
                 return Some(why.clone());
             }
@@ -66,7 +69,8 @@ impl CopyStores {
             match check_copy(&**store, source, id, &bytes, known) {
                 Ok(Some(_)) => None,
                 Ok(None) => Some(format!(
-                    "`{name}` has an encrypted copy, and nothing here proves it to be of this one"
+                    "`{name}` has a copy in another form, and nothing here proves it to be of this \
+                     one"
                 )),
                 Err(error) if error.kind() == Kind::NotFound => {
                     Some(format!("not in `{name}` yet"))
@@ -84,11 +88,11 @@ impl CopyStores {
 }
 
 /// Checks that a store holds this very backup, whole: its sidecar has these bytes, or those whose
-/// hash was noted when the copy was made, encrypted, and its objects are there with their lengths.
-/// What is not there is an error of kind `NotFound`.
+/// hash was noted when the copy was made, encrypted or as a full, and its objects are there with
+/// their lengths. What is not there is an error of kind `NotFound`.
 ///
-/// Returns the hash of the sidecar there; `None` where it is an encrypted one that says it is this
-/// backup, and nothing proves that.
+/// Returns the hash of the sidecar there; `None` where it is an encrypted one, or that of a full in
+/// place of a delta, which says it is this backup, and nothing proves that.
 pub fn check_copy(
     store: &dyn Store,
     source: &str,
@@ -108,8 +112,9 @@ pub fn check_copy(
     let unusable = |why| Error::damaged(format!("its sidecar can't be used: {why}"));
     let sidecar = Sidecar::parse(&found_bytes).map_err(unusable)?;
     let is_known = found_bytes == sidecar_bytes || known_sha256 == Some(&*sha256);
-    if !is_known && !is_encrypted_form(&sidecar, &Sidecar::parse(sidecar_bytes).map_err(unusable)?)
-    {
+    let is_other_form =
+        |own: Sidecar| is_encrypted_form(&sidecar, &own) || is_flattened_form(&sidecar, &own);
+    if !is_known && !is_other_form(Sidecar::parse(sidecar_bytes).map_err(unusable)?) {
         return Err(Error::failed(format!(
             "`{}` is another backup of the same id",
             store.location().object(source, &name)
@@ -164,6 +169,18 @@ fn is_encrypted_form(one: &Sidecar, other: &Sidecar) -> bool {
         return false;
     };
     first.encryption.is_some() != second.encryption.is_some()
+        && (&one.run, one.started_at, one.finished_at)
+            == (&other.run, other.started_at, other.finished_at)
+        && first.content_size_bytes == second.content_size_bytes
+}
+
+/// Whether of two sidecars one is that of a delta, and the other that of the full that was made of
+/// it.
+fn is_flattened_form(one: &Sidecar, other: &Sidecar) -> bool {
+    let (Some(first), Some(second)) = (&one.dump, &other.dump) else {
+        return false;
+    };
+    first.base.is_some() != second.base.is_some()
         && (&one.run, one.started_at, one.finished_at)
             == (&other.run, other.started_at, other.finished_at)
         && first.content_size_bytes == second.content_size_bytes

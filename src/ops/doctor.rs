@@ -72,7 +72,7 @@ pub fn diagnose(what: &[String], session: &Session, observer: &dyn Observer) -> 
         let needs = examiner.needs;
         needs.judge(store, &mut diagnosis);
         if session.store_flag.is_none() {
-            remote::check_further_stores(store, session, &mut diagnosis);
+            remote::check_further_stores(store, &catalog, session, &mut diagnosis);
         }
     }
     diagnosis.group();

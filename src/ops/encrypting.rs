@@ -9,7 +9,7 @@ use crate::store::Location;
 use std::sync::{Arc, PoisonError};
 
 impl Session {
-    fn encryption_settings(&self) -> EncryptionSettings {
+    pub(super) fn encryption_settings(&self) -> EncryptionSettings {
         let config = self.config.as_ref();
         config.map_or_else(EncryptionSettings::default, |config| {
             config.encryption.clone()
@@ -40,6 +40,8 @@ impl Session {
 
     /// The recipients of the configuration.
     pub fn recipients(&self) -> Result<Arc<Recipients>> {
+        let host = self.host_key()?;
+        let host = host.as_ref().map(|key| key.recipient.as_str());
         let mut known = self
             .keys
             .recipients
@@ -48,7 +50,10 @@ impl Session {
         if let Some(known) = &*known {
             return Ok(Arc::clone(known));
         }
-        let read = Arc::new(Recipients::from_settings(&self.encryption_settings())?);
+        let read = Arc::new(Recipients::from_settings(
+            &self.encryption_settings(),
+            host,
+        )?);
         *known = Some(Arc::clone(&read));
         Ok(read)
     }
@@ -61,6 +66,7 @@ impl Session {
         Ok(Some(BackupEncryption {
             recipients: self.recipients()?,
             metadata: self.encryption_settings().metadata,
+            own_identities: self.own_identities()?,
         }))
     }
 

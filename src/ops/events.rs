@@ -1,10 +1,12 @@
 //! Adding what came later to a backup: an event, which needs no lock.
 
 use super::Observer;
+use super::examine::VerificationResult;
+use super::find::ResolvedBackup;
 use super::run::now;
 use crate::catalog;
 use crate::config;
-use crate::engine::{Check, CheckFinding, CheckStatus};
+use crate::engine::{Check, CheckFinding, CheckStatus, whole_second};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint::present;
 use crate::sidecar::{BackupEvent, BackupState, Change, Level, Verification};
@@ -106,6 +108,45 @@ pub fn note_damaged_bases(
         if let Err(error) = add_event(store, source, id, Change::Verified(seen)) {
             observer.warn(format!("{id}: its damage was not noted: {error}"));
         }
+    }
+}
+
+/// Keeps the result with the backup, as an event. A store that can't be written to is no failure,
+/// and a copy of a backup that lies somewhere else has no history to add to.
+pub fn keep_result(found: &ResolvedBackup, result: &VerificationResult, observer: &dyn Observer) {
+    let Some(backup) = &found.backup else { return };
+    if result.status() == CheckStatus::Error || found.source != backup.sidecar.source {
+        return;
+    }
+    let id = backup.id();
+    if !found.store.may_write(&found.source) {
+        return observer.detail(format!(
+            "{id}: the result was not kept: `{}` of the store `{}` is read-only",
+            found.source,
+            found.store.name()
+        ));
+    }
+    note_damaged_bases(&*found.store, &found.source, &result.checks, observer);
+    // What is built on a damaged file is good again as soon as that is.
+    let is_of_base = |check: &Check| {
+        matches!(
+            check.finding,
+            CheckFinding::BaseDiffers { .. } | CheckFinding::BaseKnownDamaged { .. }
+        )
+    };
+    let mut damaged = (result.checks.iter()).filter(|check| check.status == CheckStatus::Damaged);
+    if result.status() == CheckStatus::Damaged && damaged.all(is_of_base) {
+        return;
+    }
+    let mut verification = result.to_verification(whole_second(present()));
+    if backup.sidecar.sealed.is_some() {
+        // It may name tables and files, which such a backup tells nobody without a key.
+        verification.detail = None;
+        verification.summary = None;
+    }
+    let change = Change::Verified(verification);
+    if let Err(error) = add_event(&*found.store, &found.source, id, change) {
+        observer.warn(format!("{id}: the result was not kept: {error}"));
     }
 }
 

@@ -481,10 +481,12 @@ fn decoding_of(name: &str, session: &Session) -> Result<(Decoding, String)> {
 
 /// The key for what is encrypted.
 fn key_of(session: &Session) -> Result<DecryptionKey> {
-    Ok(match session.identities()? {
-        Some(identities) => DecryptionKey::Given(identities),
-        None => DecryptionKey::NotGiven,
-    })
+    let identities = match session.identities()? {
+        Some(identities) => Some(identities),
+        // What this machine has made it may read again.
+        None => session.own_identities()?,
+    };
+    Ok(identities.map_or(DecryptionKey::NotGiven, DecryptionKey::Given))
 }
 
 /// Gives a backup its whole sidecar, where a key is given that opens the sealed part.

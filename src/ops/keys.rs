@@ -1,7 +1,8 @@
 //! The keys of a session: whom the backups of a store are encrypted to, and what opens them.
 
 use crate::encryption::{
-    AskPassphrase, Identities, IdentitySource, MetadataDisclosure, Recipients,
+    AskPassphrase, DecryptionKey, HostIdentity, Identities, IdentitySource, MetadataDisclosure,
+    Recipients,
 };
 use crate::error::{Error, Hint, Result};
 use crate::store::Store;
@@ -15,6 +16,7 @@ pub struct KeyRing {
     pub(super) ask: AskPassphrase,
     pub(super) identities: Arc<Mutex<Option<Arc<Identities>>>>,
     pub(super) recipients: Arc<Mutex<Option<Arc<Recipients>>>>,
+    pub(super) host: Arc<Mutex<Option<Arc<HostIdentity>>>>,
 }
 
 impl Default for KeyRing {
@@ -32,6 +34,7 @@ impl KeyRing {
             ask,
             identities: Arc::default(),
             recipients: Arc::default(),
+            host: Arc::default(),
         }
     }
 }
@@ -43,6 +46,18 @@ pub struct BackupEncryption {
     pub recipients: Arc<Recipients>,
     /// What their sidecars tell.
     pub metadata: MetadataDisclosure,
+    /// What this machine can read them with again; `None`: it can't.
+    pub own_identities: Option<Arc<Identities>>,
+}
+
+impl BackupEncryption {
+    /// The key of this machine for what it encrypts.
+    pub fn own_key(&self) -> DecryptionKey {
+        match &self.own_identities {
+            Some(identities) => DecryptionKey::Given(Arc::clone(identities)),
+            None => DecryptionKey::NotGiven,
+        }
+    }
 }
 
 /// Refuses to put a plain backup into a store that has none but encrypted ones: it would be a slip

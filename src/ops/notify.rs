@@ -4,7 +4,6 @@
 
 mod facts;
 mod lifesigns;
-mod secrets;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -19,17 +18,16 @@ pub use watch::{tell_status, tell_unreadable_store};
 
 use self::facts::{StoreFacts, pseudo_history};
 use self::lifesigns::LifeSigns;
-use self::secrets::clean;
 use super::run::{ErrorSummary, RunListener, RunOutcome, RunSummary, Shortfall, SourceSummary};
+use super::secrets::{self, clean};
 use super::{Observer, Session};
 use crate::config::Config;
-use crate::error::{Hint, Kind, Result};
+use crate::error::{Kind, Result};
 use crate::notify::{
     AttemptEnd, AttemptResult, Budget, LastingState, MessageSpool, News, NewsTopic, NotifiedSource,
     NotifySettings, Occasion, Outbox, Reminders, UndeliveredMessage, compose, news_of_run,
     state_directory,
 };
-use crate::plan;
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
@@ -200,9 +198,9 @@ impl<'a> NewsDesk<'a> {
     fn add_error(&self, source: &mut NotifiedSource, error: Option<&ErrorSummary>) {
         if let Some(error) = error {
             source.error = Some(error.message.clone());
-            source.hint = error.hint.as_ref().map(|hint| self.rendered(hint));
+            source.hint = error.hint.as_ref().map(|hint| self.session.lasting(hint));
         } else if let Some(hint) = facts::remedy(source) {
-            source.hint = Some(self.rendered(&hint));
+            source.hint = Some(self.session.lasting(&hint));
         }
     }
 
@@ -215,16 +213,6 @@ impl<'a> NewsDesk<'a> {
             log: log.map(|log| log.file.display().to_string()),
             ..Occasion::default()
         }
-    }
-
-    /// A hint whose commands lead to the same configuration and store from anywhere.
-    fn rendered(&self, hint: &Hint) -> String {
-        let config = plan::absolute(&self.session.cwd, &self.config.path);
-        let mut options = format!("--config {}", units::shell_word(&config.to_string_lossy()));
-        if let Some(store) = &self.session.store_flag {
-            options.push_str(&format!(" --store {}", units::shell_word(store)));
-        }
-        hint.render(&options)
     }
 
     /// What something is called among the reminders: a machine may have several stores.

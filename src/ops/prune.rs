@@ -6,9 +6,12 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{KeptBackup, PrunePlan, Removal, has_proven_key, plan_source};
+pub use plan::{
+    KeptBackup, NextBackup, PrunePlan, Removal, decide, decide_with_next, has_proven_key,
+    plan_source,
+};
 
-use self::plan::{carry_out, decide};
+use self::plan::carry_out;
 use super::condition::STATE_LOST;
 use super::copy_proof::CopyStores;
 use super::run::{RemovedBackup, now};

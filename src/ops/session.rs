@@ -3,9 +3,10 @@
 use super::{KeyRing, Observer};
 use crate::catalog::{Catalog, is_named_of};
 use crate::config::{self, BackupSettings, Config, KindSettings};
-use crate::error::{Error, Hint, Kind, Result};
+use crate::error::{CommandOptions, Error, Hint, Kind, Result};
 use crate::plan::{self, StorePlan};
 use crate::store::{self, Access, Store, names};
+use crate::units;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -81,6 +82,29 @@ impl Session {
             &self.cwd,
             &store::is_at,
         )
+    }
+
+    /// A hint whose commands lead to the same configuration and store from anywhere, and at any
+    /// time.
+    pub fn lasting(&self, hint: &Hint) -> String {
+        let config = self.config.as_ref().map(|config| {
+            let path = plan::absolute(&self.cwd, &config.path);
+            units::shell_word(&path.to_string_lossy())
+        });
+        let named = |word: &&String| {
+            let config = self.config.as_ref();
+            config.is_some_and(|config| config.stores.contains_key(*word))
+        };
+        let place = || Some(self.store_plan().ok()?.location().to_string());
+        let store = match &self.store_flag {
+            Some(word) => Some(word).filter(named).cloned().or_else(place),
+            None if self.config.is_none() => place(),
+            None => None,
+        };
+        hint.render(&CommandOptions {
+            config,
+            store: store.map(|store| units::shell_word(&store)),
+        })
     }
 
     /// The store, to read from.

@@ -10,7 +10,7 @@ mod watched;
 
 pub use copies::CopyStoreHealth;
 pub use textfile::{MetricsFile, write_textfile};
-pub use watched::is_set_aside;
+pub use watched::{attempts_of, is_set_aside};
 
 use self::copies::{CopyStoreReading, ask_copy_stores, copies_of, copy_stores, with_short_retries};
 use super::Session;
@@ -77,6 +77,11 @@ impl StoreReading {
             catalog,
             copy_stores: None,
         })
+    }
+
+    /// What the store holds.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Asks the stores that are to have copies, too. Without it is judged by what is noted here.

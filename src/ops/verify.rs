@@ -1,21 +1,23 @@
 //! Verifying: finds the backups that are meant, examines each, and keeps the result with it.
 
 use super::chain::has_whole_chains;
-use super::events::{add_event, note_damaged_bases};
+use super::events::keep_result;
 use super::examine::{self, ExaminationOptions, VerificationResult};
 use super::find::{self, ResolvedBackup};
 use super::{Event, Observer, Session, catalog_of};
-use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, is_named_of};
-use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject, whole_second};
+use crate::catalog::{Catalog, ListedBackup, UnreadableSidecar, WayState, is_named_of};
+use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject};
 use crate::error::{Error, Hint, Kind, Result};
-use crate::failpoint::present;
-use crate::sidecar::{Change, Level, Status};
+use crate::sidecar::{Level, Status};
 use crate::signature::SignatureStatus;
 use crate::store::{Store, names};
 use std::sync::Arc;
 
+mod fulls;
 #[cfg(test)]
 mod tests;
+
+use fulls::FullsInTurn;
 
 /// Which backups are verified, and how far.
 #[derive(Debug)]
@@ -77,8 +79,10 @@ pub fn verify_backups(
     observer: &dyn Observer,
 ) -> Result<Vec<BackupVerification>> {
     let mut results = Vec::new();
-    for task in tasks(request, session)? {
-        let verification = verify_task(task, request.level, session, observer)?;
+    let tasks = tasks(request, session)?;
+    let mut fulls = FullsInTurn::of_tasks(&tasks, request.level);
+    for task in tasks {
+        let verification = verify_task(task, request.level, &mut fulls, session, observer)?;
         observer.observe(Event::BackupVerified(&verification));
         results.push(verification);
     }
@@ -88,6 +92,7 @@ pub fn verify_backups(
 fn verify_task(
     task: VerifyTask,
     level: Level,
+    fulls: &mut FullsInTurn,
     session: &Session,
     observer: &dyn Observer,
 ) -> Result<BackupVerification> {
@@ -97,7 +102,7 @@ fn verify_task(
             let result = distrusted(level, &found.signature());
             (found.name(), source, result, None)
         }
-        VerifyTask::Dump(found) => {
+        VerifyTask::Dump(mut found) => {
             let settings = session.backup_settings();
             let options = ExaminationOptions {
                 scratch_dir: &settings.scratch_dir,
@@ -105,8 +110,10 @@ fn verify_task(
                 drill_settings: &session.drill_settings_of(&found.source),
                 observer,
             };
-            let result = examine_patiently(&found, level, &options)?;
-            remember(&found, &result, observer);
+            fulls.prepare(&mut found, &options)?;
+            let mut result = examine_patiently(&found, level, &options)?;
+            add_known_damage(&found, &mut result);
+            keep_result(&found, &result, observer);
             let source = found.backup.as_ref().map(|_| found.source.clone());
             (found.name(), source, result, None)
         }
@@ -456,36 +463,20 @@ fn examine_patiently(
     Ok(again)
 }
 
-/// Keeps the result with the backup, as an event. A store that can't be written to is no failure,
-/// and a copy of a backup that lies somewhere else has no history to add to.
-fn remember(found: &ResolvedBackup, result: &VerificationResult, observer: &dyn Observer) {
-    let Some(backup) = &found.backup else { return };
-    if result.status() == CheckStatus::Error || found.source != backup.sidecar.source {
+/// Adds what is known of the way where it was not read: what is built on a damaged file is not
+/// proven by its own.
+fn add_known_damage(found: &ResolvedBackup, result: &mut VerificationResult) {
+    let way = found.backup.as_ref().map(|backup| &backup.way);
+    let is_read = result.level != Level::Checksum && found.stored().missing_key().is_none();
+    let Some(WayState::Damaged(id)) = way.filter(|_| !is_read) else {
         return;
-    }
-    let id = backup.id();
-    if !found.store.may_write(&found.source) {
-        return observer.detail(format!(
-            "{id}: the result was not kept: `{}` of the store `{}` is read-only",
-            found.source,
-            found.store.name()
-        ));
-    }
-    note_damaged_bases(&*found.store, &found.source, &result.checks, observer);
-    // What is built on a damaged file is good again as soon as that is.
-    let is_of_base = |check: &&Check| matches!(check.finding, CheckFinding::BaseDiffers { .. });
-    let mut damaged = (result.checks.iter()).filter(|check| check.status == CheckStatus::Damaged);
-    if result.status() == CheckStatus::Damaged && damaged.all(|check| is_of_base(&check)) {
-        return;
-    }
-    let mut verification = result.to_verification(whole_second(present()));
-    if backup.sidecar.sealed.is_some() {
-        // It may name tables and files, which such a backup tells nobody without a key.
-        verification.detail = None;
-        verification.summary = None;
-    }
-    let change = Change::Verified(verification);
-    if let Err(error) = add_event(&*found.store, &found.source, id, change) {
-        observer.warn(format!("{id}: the result was not kept: {error}"));
+    };
+    let of_way = |check: &Check| check.subject == CheckSubject::Way;
+    result
+        .checks
+        .retain(|check| !of_way(check) || check.status != CheckStatus::Ok);
+    if !result.checks.iter().any(of_way) {
+        let known = CheckFinding::BaseKnownDamaged { id: id.to_string() };
+        result.checks.push(Check::damaged(CheckSubject::Way, known));
     }
 }

@@ -47,8 +47,10 @@ fn created_line(backup: &Backup, report: &Report) -> String {
         Status::Ok | Status::Failed => report.paint(Paint::Good, "ok"),
     };
     let sizes = sidecar.dump.as_ref().map(|dump| {
+        let base = dump.base.as_ref();
         format!(
-            "{} from {}",
+            "{}{} from {}",
+            base.map_or_else(String::new, |base| format!("delta of {}, ", base.id)),
             units::size(dump.size_bytes),
             units::size(dump.content_size_bytes)
         )

@@ -1,7 +1,7 @@
 //! A retention policy: the settings of one `[retention]` table, or those that flags give.
 
 use super::brake::Brake;
-use super::rules::rules_of;
+use super::rules::{rules_of, written_rules};
 use crate::setting::{PathResolver, SettingType, WrittenValue, settings};
 use crate::units::Span;
 use chrono::{DateTime, Utc};
@@ -52,6 +52,11 @@ impl RetentionPolicy {
             && self.max_age.is_none()
             && self.max_count.is_none()
             && self.max_size.is_none()
+    }
+
+    /// The rules and caps that are set, as the configuration writes them.
+    pub fn written(&self) -> Vec<String> {
+        written_rules(self)
     }
 
     /// The brake.

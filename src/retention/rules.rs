@@ -66,6 +66,15 @@ pub(super) fn rules_of(policy: &RetentionPolicy) -> Vec<Rule> {
         .collect()
 }
 
+/// The rules and caps of a policy as the configuration writes them.
+pub(super) fn written_rules(policy: &RetentionPolicy) -> Vec<String> {
+    let rules = rules_of(policy);
+    // What the caps say does not depend on the moment.
+    let caps = caps_of(policy, DateTime::UNIX_EPOCH);
+    let caps = caps.into_iter().map(|cap| cap.setting);
+    rules.iter().map(Rule::setting).chain(caps).collect()
+}
+
 impl Rule {
     /// As the configuration writes it.
     fn setting(&self) -> String {

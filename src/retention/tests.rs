@@ -1,6 +1,8 @@
 //! Examples worked out by hand from what restic documents, one edge case each for the rest, and the
 //! laws.
 
+mod year;
+
 use super::Standing::{Damaged, Failed, Good, Missing, OtherLength, Partial, Unknown, Unreachable};
 use super::*;
 use crate::units::Span;

@@ -129,17 +129,18 @@ impl Brief {
         dump.chain(&self.sealed).map(ToString::to_string).collect()
     }
 
-    /// Whether both are of one backup: they say the same, or one is of its encrypted copy.
+    /// Whether both are of one backup: they say the same, or one is of its encrypted copy, or of
+    /// the full that was made of a delta.
     pub fn is_of(&self, other: &Brief) -> bool {
-        let is_encrypted_form = |one: &BriefDump, other: &BriefDump| {
-            one.is_encrypted != other.is_encrypted
+        let is_other_form = |one: &BriefDump, other: &BriefDump| {
+            (one.is_encrypted, one.base.is_some()) != (other.is_encrypted, other.base.is_some())
                 && one.content_size_bytes == other.content_size_bytes
         };
         let dumps = self.dump.as_ref().zip(other.dump.as_ref());
         self == other
             || (&self.id, &self.run, self.started_at, self.finished_at)
                 == (&other.id, &other.run, other.started_at, other.finished_at)
-                && dumps.is_some_and(|(one, other)| is_encrypted_form(one, other))
+                && dumps.is_some_and(|(one, other)| is_other_form(one, other))
     }
 
     /// Reads a sidecar's bytes; what [`Sidecar::parse`] refuses is refused, for the same reason.

@@ -128,6 +128,14 @@ impl LocalStore {
         )))
     }
 
+    /// Whether two names lead to one directory: by a link, a mount, or `..`.
+    pub fn is_same(one: &Path, other: &Path) -> bool {
+        let (Ok(one), Ok(other)) = (one.metadata(), other.metadata()) else {
+            return false;
+        };
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
+    }
+
     /// A directory above another that holds a dump, whether it is a store or not.
     pub fn unchecked(root: &Path) -> LocalStore {
         LocalStore {

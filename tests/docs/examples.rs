@@ -30,7 +30,7 @@ pub fn keys_of(header: &str) -> BTreeSet<String> {
 }
 
 /// The file with its disabled keys: prose has a space after the `#`, a key or a table has none.
-fn with_disabled_keys(text: &str) -> String {
+pub fn with_disabled_keys(text: &str) -> String {
     text.lines()
         .map(|line| {
             line.strip_prefix('#')
@@ -74,6 +74,7 @@ fn configuration_shows_every_key() {
         "[hooks]",
         "[log]",
         "[metrics]",
+        "[report]",
         "[notify]",
         "[encryption]",
         "[retention]",
@@ -221,7 +222,10 @@ fn systemd_takes_the_units() {
         timers += usize::from(name.ends_with(".timer"));
         // systemd wants the program to be there.
         let text = std::fs::read_to_string(entry.path()).unwrap();
-        let text = text.replace("/usr/local/bin/dbbackup", env!("CARGO_BIN_EXE_dbbackup"));
+        let text = text.replace(
+            "=dbbackup ",
+            concat!("=", env!("CARGO_BIN_EXE_dbbackup"), " "),
+        );
         std::fs::write(there.path().join(&name), text).unwrap();
     }
     assert_eq!(timers, 4);
@@ -243,7 +247,7 @@ fn systemd_takes_the_units() {
 }
 
 /// Every text in a YAML file, read by a parser that others wrote; `None` where there is none.
-fn texts_of_yaml(name: &str) -> Option<Vec<String>> {
+pub fn texts_of_yaml(name: &str) -> Option<Vec<String>> {
     let script = "import json, sys, yaml
 def texts(value):
     if isinstance(value, dict):

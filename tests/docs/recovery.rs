@@ -154,10 +154,15 @@ fn is_fetched(ending: &str, environment: impl FnOnce(&Path) -> Vec<(&'static str
     connection
         .execute_batch("CREATE TABLE notes (id INTEGER PRIMARY KEY)")
         .unwrap();
+    let config = there.path().join("dbbackup.toml");
+    std::fs::write(&config, "[backup]\nincremental = true\n").unwrap();
     let dbbackup = |store: &Path, arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dbbackup"));
         let output = command
-            .args(["-c", "/dev/null", "--json", "--store"])
+            .env("DBBACKUP_TEST_DELTA_SIZE", "1")
+            .arg("-c")
+            .arg(&config)
+            .args(["--json", "--store"])
             .arg(store)
             .args(arguments)
             .output()
@@ -167,10 +172,10 @@ fn is_fetched(ending: &str, environment: impl FnOnce(&Path) -> Vec<(&'static str
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
     let backup = ["backup", database.to_str().unwrap()];
-    let ids = [(); 2].map(|()| {
-        let made = dbbackup(&store, &backup);
-        made["backups"][0]["id"].as_str().unwrap().to_owned()
-    });
+    // The third is built on the first.
+    let made = [(); 3].map(|()| dbbackup(&store, &backup)["backups"][0].clone());
+    let ids = [2, 0].map(|number| made[number]["id"].as_str().unwrap());
+    assert_eq!(made[2]["dump"]["base"]["id"], ids[1]);
     let here = there.path().join("here");
     std::fs::create_dir(&here).unwrap();
     let page = text_of("man/dbbackup-recovery.7.md");
@@ -180,7 +185,7 @@ fn is_fetched(ending: &str, environment: impl FnOnce(&Path) -> Vec<(&'static str
         .envs(environment(there.path()))
         .env("STORE", &here)
         .env("SOURCE", "app")
-        .env("ID", &ids[0])
+        .env("ID", ids[0])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -188,14 +193,15 @@ fn is_fetched(ending: &str, environment: impl FnOnce(&Path) -> Vec<(&'static str
     let mut expected = 0;
     for entry in std::fs::read_dir(store.join("app")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let is_wanted = name.ends_with(".json") || name.starts_with(&format!("{}.", ids[0]));
+        let is_file_of = |id: &&str| name.starts_with(&format!("{id}."));
+        let is_wanted = name.ends_with(".json") || ids.iter().any(is_file_of);
         let fetched = std::fs::read(here.join("app").join(&name)).ok();
         let original = is_wanted.then(|| std::fs::read(store.join("app").join(&name)).unwrap());
         assert!(fetched == original, "{ending}: {name}");
         expected += usize::from(is_wanted);
     }
-    assert!(expected >= 3, "a dump and two sidecars");
-    dbbackup(&here, &["verify", &ids[0]]);
+    assert!(expected >= 5, "two dumps and three sidecars");
+    dbbackup(&here, &["verify", ids[0]]);
 }
 
 #[test]

@@ -183,6 +183,23 @@ fn python_stands_in_for_xdelta3() {
     place.recovers("store", &delta, &[], &[]);
 }
 
+/// At 3 am somebody must know what to install.
+#[test]
+fn missing_programs_are_named() {
+    let Some(place) = Place::new(&[]) else {
+        return;
+    };
+    place
+        .configure("[store]\npath = 'store'\n[backup]\nincremental = true\ncompression = 'zstd'\n");
+    let [full, delta] = place.history(2);
+    let id = |made: &serde_json::Value| made["id"].as_str().unwrap().to_owned();
+    let said = "install the package xdelta3";
+    let output = place.refuses("store", &[&id(&delta.0)], said);
+    assert!(output.stdout.is_empty());
+    std::fs::remove_file(place.path("tools/zstd")).unwrap();
+    place.refuses("store", &[&id(&full.0)], "install the package zstd");
+}
+
 /// Plain here, encrypted elsewhere, so that there are deltas that are encrypted.
 #[test]
 fn encrypted_fulls_and_deltas_come_back_with_the_key() {

@@ -322,3 +322,66 @@ fn a_store_that_is_not_there_is_told_by_the_configuration() {
         .says("`copies` in [backup] names `usp`, and there is no [stores.usp]")
         .says("did you mean `usb`?");
 }
+
+/// The mount point of a disk that is away looks like a new store.
+#[test]
+fn a_disk_that_is_away_is_no_new_store() {
+    let world = world("");
+    fs::create_dir(world.path("disk")).unwrap();
+    world.dbbackup("backup").run().exits(0);
+    let copied = ids_in(&world, "usb");
+    fs::rename(world.path("disk/usb"), world.path("unplugged")).unwrap();
+    next_second();
+    world
+        .dbbackup("backup")
+        .run()
+        .exits(3)
+        .says("there is no store at")
+        .says("1 backup was copied before")
+        .says("require_mount = true");
+    world
+        .dbbackup("copy app --to usb")
+        .run()
+        .exits(1)
+        .says("is its disk mounted?");
+    let doctor = world.dbbackup("doctor").run();
+    doctor.prints("there is no store at");
+    assert!(!world.path("disk/usb").exists());
+    fs::rename(world.path("unplugged"), world.path("disk/usb")).unwrap();
+    next_second();
+    world.dbbackup("backup").run().exits(0);
+    assert_eq!(ids_in(&world, "usb").len(), copied.len() + 2);
+}
+
+#[test]
+fn the_store_by_another_name_has_no_copy() {
+    let world = world("require_copy = true\n[retention]\nkeep_last = 1\n");
+    fs::create_dir(world.path("disk")).unwrap();
+    fs::create_dir(world.path("store")).unwrap();
+    std::os::unix::fs::symlink(world.path("store"), world.path("disk/usb")).unwrap();
+    for _ in 0..2 {
+        let ran = world.dbbackup("backup").run().exits(3);
+        ran.says("is both where the backups are and where they are to go");
+        next_second();
+    }
+    let copy = world.dbbackup("copy app --to usb").run().exits(2);
+    copy.says("is both where the backups are");
+    world
+        .dbbackup("doctor")
+        .run()
+        .exits(1)
+        .prints("is the store itself, by another name");
+    let listed = ids_in(&world, "store");
+    assert_eq!(listed.len(), 2, "nothing goes that has no copy");
+    world
+        .dbbackup("cleanup --dry-run")
+        .run()
+        .prints("is this very store");
+}
+
+#[test]
+fn a_store_of_copies_whose_place_is_not_there_is_told_by_doctor() {
+    let world = world("");
+    let doctor = world.dbbackup("doctor").run().exits(0);
+    doctor.prints("is not there, in which the store");
+}

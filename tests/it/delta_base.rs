@@ -80,7 +80,7 @@ fn backups_before_a_restore_and_from_the_future_are_no_bases() {
 }
 
 #[test]
-fn encrypted_backups_are_fulls_and_no_bases() {
+fn encrypted_backups_are_fulls_and_no_bases_of_plain_ones() {
     if !tools::have("age") {
         return;
     }
@@ -96,6 +96,90 @@ fn encrypted_backups_are_fulls_and_no_bases() {
     change(&world, 2);
     let made = back_up(&world, "--plain");
     assert_eq!(made["dump"]["base"]["id"], plain["id"]);
+}
+
+/// With a key of its own this machine reads what it has encrypted; without that key it makes fulls,
+/// and a new key.
+#[test]
+fn encrypted_backups_are_deltas_with_the_key_of_this_machine() {
+    if !tools::have("age") {
+        return;
+    }
+    let world = world("verify_after = \"content\"\ncleanup_after = false");
+    let plain = fs::read_to_string(world.path("dbbackup.toml")).unwrap();
+    let key = new_key(&world, "key.txt");
+    let state = world.path("state");
+    let call =
+        |arguments: &str| call(&world, arguments).env("STATE_DIRECTORY", state.to_str().unwrap());
+    let back_up = || {
+        next_second();
+        let made = call("backup --json").run().exits(0).made();
+        (id_of(&made), made)
+    };
+    for metadata in ["sealed", "open"] {
+        let encryption = format!("[encryption]\nrecipients = ['{key}']\nmetadata = '{metadata}'\n");
+        world.config(&format!("{plain}{encryption}"));
+        change(&world, 1);
+        assert!(!is_delta(&back_up().1));
+        call("doctor").run().prints("host_key = true");
+        world.config(&format!("{plain}{encryption}host_key = true\n"));
+        change(&world, 2);
+        let (_, full) = back_up();
+        assert!(!is_delta(&full), "it is encrypted to somebody else: {full}");
+        assert_eq!(full["dump"]["recipients"].as_array().unwrap().len(), 2);
+        change(&world, 3);
+        let (id, delta) = back_up();
+        assert_eq!(delta["dump"]["base"]["id"], full["id"]);
+        assert_eq!(delta["verifications"][0]["status"], "ok", "{delta}");
+        let saved = contents(&world.path("app.db"));
+        // Nothing has changed.
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        let (same, _) = back_up();
+        assert_eq!(back_up().1["dump"]["base"]["id"], *same);
+        for more in ["", "--identity key.txt"] {
+            let target = world.path("new.db");
+            let _ = fs::remove_file(&target);
+            call(&format!("restore {id} --to new.db --yes {more}"))
+                .run()
+                .exits(0);
+            assert_eq!(contents(&target), saved);
+        }
+        // That this machine can read them proves nothing of the key in the safe.
+        call("key prove")
+            .run()
+            .exits(2)
+            .says("no private key is given");
+        call("doctor").run().prints("deltas are made");
+        // The machine is another one.
+        let mode = fs::metadata(state.join("host.key")).unwrap();
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
+            0o600
+        );
+        fs::remove_file(state.join("host.key")).unwrap();
+        change(&world, 4);
+        let (_, again) = back_up();
+        assert!(!is_delta(&again), "{again}");
+        change(&world, 5);
+        assert!(is_delta(&back_up().1));
+        call("verify --all --identity key.txt").run().exits(0);
+    }
+}
+
+#[test]
+fn a_passphrase_needs_no_key_of_this_machine() {
+    let world = world("");
+    let plain = fs::read_to_string(world.path("dbbackup.toml")).unwrap();
+    let passphrase = world.path("passphrase");
+    fs::write(&passphrase, "three words long\n").unwrap();
+    crate::support::set_mode(&passphrase, 0o600);
+    let encryption = "[encryption]\npassphrase_file = 'passphrase'\n";
+    world.config(&format!("{plain}{encryption}"));
+    back_up(&world, "");
+    change(&world, 1);
+    assert!(is_delta(&back_up(&world, "")));
+    world.config(&format!("{plain}{encryption}host_key = true\n"));
+    call(&world, "backup").run().exits(2).says("host_key");
 }
 
 /// What is missing or cut is seen before anything is read.

@@ -572,6 +572,16 @@ fn deltas_of_trees_are_kept_copied_and_removed_with_their_way() {
         contents_in(&world, "copies", &id_of(&made[5])),
         contents_in(&world, "store", &id_of(&made[5]))
     );
+    // As a full it needs no other list either.
+    let fulls = world.path("fulls");
+    let copy = format!("copy {} --to {} --full", id_of(&made[5]), fulls.display());
+    resting(&world, &copy).run().exits(0);
+    let there = format!("--store {} verify --all --level restore", fulls.display());
+    resting(&world, &there).run().exits(0);
+    assert_eq!(
+        contents_in(&world, "fulls", &id_of(&made[5])),
+        contents_in(&world, "store", &id_of(&made[5]))
+    );
     resting(&world, "cleanup --keep-last 1").run().exits(0);
     let left = world.ids("tree");
     assert_eq!(left.len(), 3, "the newest, the 4th, and the full: {left:?}");

@@ -166,6 +166,33 @@ fn nothing_is_overwritten_and_nothing_is_made_of_nothing() {
     assert!(!world.path("c.toml").exists());
 }
 
+/// A package's configuration gives way, as nothing is set there; a link to it does not.
+#[test]
+fn a_configuration_in_which_nothing_is_set_gives_way() {
+    let world = World::new();
+    world.shop("app.db");
+    let installed = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/package/config.toml");
+    std::fs::copy(installed, world.path("dbbackup.toml")).unwrap();
+    std::os::unix::fs::symlink("dbbackup.toml", world.path("link.toml")).unwrap();
+    world
+        .dbbackup("init --config link.toml")
+        .run()
+        .exits(2)
+        .says("is there already");
+    world.dbbackup("init --store store").run().exits(0);
+    let mode = std::fs::metadata(world.path("dbbackup.toml"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    world.dbbackup("backup").run().exits(0);
+    world
+        .dbbackup("init --store store")
+        .run()
+        .exits(2)
+        .says("is there already");
+}
+
 #[test]
 fn postgresql_servers_are_asked() {
     let Some(cluster) = Cluster::shared() else {

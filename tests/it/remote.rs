@@ -1,13 +1,14 @@
 //! Stores on other machines, end to end: round trips through real servers (`round_trips`), the law
 //! under a server that lies (`law` and `sftp_law`, with `judge` and the two liars), kills
-//! (`kills`), what the store's clock tells (`clocks`), what a user is told where a store can't be
-//! used (`refusals`) or keeps what it has (`locked`), what three machines with rights of their own
-//! can do (`three_machines`) and what can be destroyed (`ransomware`), and that no secret gets
-//! anywhere (`secrets`).
+//! (`kills`), deltas that go there (`deltas`), what the store's clock tells (`clocks`), what a user
+//! is told where a store can't be used (`refusals`), dies (`outage`) or keeps what it has
+//! (`locked`), what three machines with rights of their own can do (`three_machines`) and what can
+//! be destroyed (`ransomware`), and that no secret gets anywhere (`secrets`).
 
 #[path = "../servers/azurite.rs"]
 mod azurite;
 mod clocks;
+mod deltas;
 mod http;
 mod judge;
 mod kills;
@@ -16,6 +17,7 @@ mod liar;
 mod locked;
 #[path = "../servers/moto.rs"]
 mod moto;
+mod outage;
 mod place;
 mod proxy;
 mod ransomware;

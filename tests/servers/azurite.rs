@@ -24,7 +24,7 @@ pub struct Azurite {
 }
 
 impl Azurite {
-    /// Starts one; `None` where it is not installed.
+    /// Starts one; `None` where it is not installed, or does not run.
     pub fn start() -> Option<Azurite> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -40,13 +40,17 @@ impl Azurite {
             .stderr(Stdio::null())
             .spawn()
             .ok()?;
-        let server = Azurite {
+        let mut server = Azurite {
             port,
             child,
             _directory: directory,
         };
         let deadline = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            // It is only half installed.
+            if server.child.try_wait().unwrap().is_some() {
+                return None;
+            }
             assert!(Instant::now() < deadline, "Azurite did not start");
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -1,5 +1,5 @@
 """A server of mail for tests: aiosmtpd with TLS and a login. Arguments: directory (with server.crt and server.key, for what arrives,
-and for `port`, which is written when it listens), "tls" or "starttls"."""
+and for `port`, which is written when it listens), "tls", "starttls", or "open", which is starttls for everybody."""
 
 import asyncio
 import os
@@ -38,6 +38,8 @@ context.load_cert_chain(os.path.join(directory, "server.crt"), os.path.join(dire
 options = {"authenticator": login, "auth_required": True}
 if mode == "starttls":
     options |= {"tls_context": context, "require_starttls": True}
+elif mode == "open":
+    options = {"tls_context": context, "require_starttls": True}
 else:
     # It is encrypted already, which aiosmtpd does not know.
     options |= {"auth_require_tls": False}

@@ -79,6 +79,11 @@ pub enum CheckFinding {
         /// Its name.
         file: String,
     },
+    /// A backup on the way of a delta was found damaged before.
+    BaseKnownDamaged {
+        /// Its id.
+        id: String,
+    },
     /// The dump decodes to what was read from the source.
     DecodesAsRead {
         /// The bytes of it.
@@ -304,6 +309,9 @@ impl CheckFinding {
             CheckFinding::BaseDiffers { id, file } => format!(
                 "the dump `{file}` of `{id}`, on which it is built, is not what was written"
             ),
+            CheckFinding::BaseKnownDamaged { id } => {
+                format!("`{id}`, on which it is built, was found damaged")
+            }
             CheckFinding::SizeDiffers {
                 file,
                 expected,

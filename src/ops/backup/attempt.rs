@@ -14,14 +14,13 @@ use crate::lock::Lock;
 use crate::ops::BackupEncryption;
 use crate::ops::Observer;
 use crate::ops::chain::find_previous;
-use crate::ops::content::{LIST_CODEC, StoredDump};
+use crate::ops::content::{DumpCache, LIST_CODEC, StoredDump, dump_extension};
 use crate::ops::events::new_event;
 use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::ops::run::{Run, now};
 use crate::ops::seal::seal_sidecar;
 use crate::ops::sweep::lock_and_sweep;
-use crate::pipeline::delta::VCDIFF;
-use crate::pipeline::{Encoding, Measurements, Progress};
+use crate::pipeline::{Decoding, Encoding, Measurements, Progress};
 use crate::plan::{DrillSettings, SourcePlan};
 use crate::sidecar::{
     BackupState, Change, DELTA_FEATURE, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
@@ -55,14 +54,6 @@ impl RunContext<'_> {
     }
 }
 
-/// The extension of a dump: that of its format, that of a delta, and those of its encoding.
-pub fn dump_extension(format: DumpFormat, is_delta: bool, encoding: &Encoding) -> String {
-    let content = std::iter::once(format.extension());
-    let delta = is_delta.then_some(VCDIFF);
-    let all: Vec<&str> = content.chain(delta).chain(encoding.extensions()).collect();
-    all.join(".")
-}
-
 /// A malformed source is a failed backup; "damaged" is the word for a backup that was found so.
 fn as_failed(error: Error) -> Error {
     match error.kind() {
@@ -87,6 +78,8 @@ pub struct AttemptPlan<'a> {
     pub drill_settings: &'a DrillSettings,
     /// What it is built on; `None`: it is a full.
     pub base: Option<DeltaBase>,
+    /// Where its dump is kept for the next one, where that can't be read in the store.
+    pub cache: Option<DumpCache>,
 }
 
 impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
@@ -99,6 +92,7 @@ impl<'a> From<&'a SourcePlan> for AttemptPlan<'a> {
             scratch_dir: &source.settings.scratch_dir,
             drill_settings: &source.drill_settings,
             base: None,
+            cache: None,
         }
     }
 }
@@ -132,6 +126,15 @@ fn write_delta(
     let (pending, measured) = encode.finish()?;
     fail_point("backup: delta written")?;
     Ok((pending, dumped, measured))
+}
+
+/// Keeps on this machine what the next backup is built on, and nothing else.
+fn settle_cache(sidecar: &Sidecar, plan: &AttemptPlan<'_>) {
+    if let (Some(cache), Some(dump)) = (&plan.cache, &sidecar.dump) {
+        let bases = plan.base.iter().flat_map(|base| base.way.bases());
+        let way: Vec<&Dump> = bases.map(|below| &below.dump).collect();
+        cache.settle(dump, &way);
+    }
 }
 
 /// What an engine notes about its dump for this run alone; the sidecar does not keep it so.
@@ -227,6 +230,15 @@ impl<'a> BackupAttempt<'a> {
         encoding.with_recipients(encryption.map(|encryption| &encryption.recipients))
     }
 
+    /// How the new dump is decoded here, as far as this machine has a key for it.
+    fn decoding(&self, plan: &AttemptPlan<'_>) -> Decoding {
+        let decoding = self.encrypted(plan.encoding.clone()).decoding();
+        match self.context.encryption {
+            Some(encryption) => decoding.with_key(encryption.own_key()),
+            None => decoding,
+        }
+    }
+
     fn fingerprints(&self) -> Vec<String> {
         let encryption = self.context.encryption;
         encryption.map_or_else(Vec::new, |encryption| {
@@ -255,6 +267,10 @@ impl<'a> BackupAttempt<'a> {
             &progress,
         );
         let pending = draft.create(file)?;
+        let pending = match &plan.cache {
+            Some(cache) => cache.tee(pending),
+            None => pending,
+        };
         fail_point("backup: draft begun")?;
         let encoding = encoding.clone().with_progress(&progress);
         let (pending, dumped, measured) = match &plan.base {
@@ -394,6 +410,8 @@ impl<'a> BackupAttempt<'a> {
         }
         let open = seal_sidecar(&mut *draft, &mut sidecar, self.context.encryption)?;
         draft.commit(&open.to_bytes())?;
+        self.must_have_way(&sidecar, plan)?;
+        settle_cache(&sidecar, plan);
         let presence = sidecar
             .dump
             .as_ref()
@@ -410,6 +428,30 @@ impl<'a> BackupAttempt<'a> {
         })
     }
 
+    /// An error where what the new backup is built on is being removed by a machine that had not
+    /// seen it yet: without locks either sees the other. Then it goes again, and a full takes its
+    /// place.
+    fn must_have_way(&self, sidecar: &Sidecar, plan: &AttemptPlan<'_>) -> Result<()> {
+        let store = self.context.store;
+        let Some(base) = plan.base.as_ref().filter(|_| !store.properties().locks) else {
+            return Ok(());
+        };
+        for below in base.way.bases() {
+            let name = names::sidecar_name(&below.id);
+            let is_gone = match store.objects(self.source).size(&name) {
+                Err(error) if error.kind() == Kind::NotFound => true,
+                _ => store.is_retired(self.source, &below.id).unwrap_or(false),
+            };
+            if is_gone {
+                base.note_failure();
+                let _ = store.retire(self.source, &sidecar.id, &sidecar.files(), None);
+                let text = format!("`{}` is being removed by another machine", below.id);
+                return Err(Error::failed(text));
+            }
+        }
+        Ok(())
+    }
+
     /// A dump that fails its first verification is never listed.
     fn verify(
         &self,
@@ -424,7 +466,7 @@ impl<'a> BackupAttempt<'a> {
             source: self.source,
             file,
             dump: sidecar.dump.as_ref(),
-            decoding: self.encrypted(plan.encoding.clone()).decoding(),
+            decoding: self.decoding(plan),
             way: plan.base.as_ref().map(|base| &*base.way),
             format: plan.format,
             producer: Some(&sidecar.producer),

@@ -9,21 +9,24 @@ use super::attempt::RunContext;
 use super::unchanged::{UnchangedContent, find_unchanged};
 use crate::catalog::{Catalog, ListedBackup, Presence, WayState};
 use crate::config::BackupSettings;
-use crate::encryption::DecryptionKey;
+use crate::encryption::{DecryptionKey, Identities};
 use crate::engine::files::base_tree::TreeBase;
 use crate::engine::files::listing::Lines;
 use crate::engine::{Check, CheckStatus, DumpFormat};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::failpoint::lowered;
-use crate::ops::content::{BackupWay, WayCare};
+use crate::ops::BackupEncryption;
+use crate::ops::condition::condition_of;
+use crate::ops::content::{BackupWay, DumpCache, WayCare};
 use crate::ops::engines::Engine;
 use crate::ops::events::{add_event, note_damaged_bases};
 use crate::ops::run::now;
+use crate::ops::seal::open_sidecar;
 use crate::ops::way::find_way;
 use crate::pipeline::delta::Alignment;
 use crate::plan::SourcePlan;
 use crate::retention::{PRE_RESTORE, choose_base, is_full_due};
-use crate::sidecar::{Base, Change, DeltaPosition, Level, Status, Verification};
+use crate::sidecar::{Base, Change, DeltaPosition, Level, Sidecar, Status, Verification};
 use crate::units::Span;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::io::{self, Read};
@@ -159,7 +162,7 @@ pub fn choose_delta_base(
     }
     let newest = catalog
         .of(&source.name)
-        .find(|backup| was_made_as_base(backup, source.kind.format(), now()));
+        .find(|backup| was_made_as_base(backup, source.kind.format(), context));
     if let Some((id, why)) = newest.and_then(|newest| find_loss(newest, catalog)) {
         return Ok(BaseChoice {
             base: None,
@@ -167,6 +170,9 @@ pub fn choose_delta_base(
         });
     }
     let base = choose_among(source, engine, catalog, context)?;
+    if base.is_none() {
+        note_known_damage(newest, context);
+    }
     if let Some(base) = &base
         && let Some(why) = find_rot(base, catalog, &source.name, context)
     {
@@ -203,6 +209,36 @@ fn find_loss(newest: &ListedBackup, catalog: &Catalog) -> Option<(String, String
     }
 }
 
+/// Says why a full is made where a delta would be, if the newest backup were good: whoever found
+/// the damage was told of it then, and may be somebody else.
+fn note_known_damage(newest: Option<&ListedBackup>, context: RunContext<'_>) {
+    let Some(newest) = newest.filter(|newest| !newest.good()) else {
+        return;
+    };
+    let (condition, why) = condition_of(newest);
+    context.observer.note(format!(
+        "{}: a full is made, as no delta can be built on `{}`: {}",
+        newest.sidecar.source,
+        newest.id(),
+        why.unwrap_or_else(|| condition.as_str().to_owned())
+    ));
+}
+
+/// Whether the next backup would be a delta, as far as that can be told from what is listed.
+pub fn would_be_delta(
+    source: &SourcePlan,
+    engine: &Engine,
+    catalog: &Catalog,
+    context: RunContext<'_>,
+) -> bool {
+    let newest = catalog
+        .of(&source.name)
+        .find(|backup| was_made_as_base(backup, source.kind.format(), context));
+    may_be_delta(source, engine.estimate(), context)
+        && newest.is_some_and(|newest| find_loss(newest, catalog).is_none())
+        && choose_among(source, engine, catalog, context).is_ok_and(|base| base.is_some())
+}
+
 /// Chooses the base among what is good; `None` where it is to be a full.
 fn choose_among(
     source: &SourcePlan,
@@ -211,7 +247,7 @@ fn choose_among(
     context: RunContext<'_>,
 ) -> Result<Option<DeltaBase>> {
     let usable: Vec<&ListedBackup> = (catalog.of(&source.name))
-        .filter(|backup| may_be_base(backup, source.kind.format(), now()))
+        .filter(|backup| may_be_base(backup, source.kind.format(), context))
         .collect();
     let Some(tree) = DeltaTree::of_newest(&usable) else {
         return Ok(None);
@@ -224,7 +260,7 @@ fn choose_among(
         .of(&source.name)
         .filter_map(|backup| tree.number_of(backup));
     let number = numbers.max().unwrap_or(0) + 1;
-    if let Some((holder, content)) = find_unchanged(engine, &usable, context.store)? {
+    if let Some((holder, content)) = find_unchanged(engine, &usable, context)? {
         let text = format!(
             "{}: nothing has changed since {}",
             source.name,
@@ -257,20 +293,34 @@ fn may_be_delta(source: &SourcePlan, estimate: u64, context: RunContext<'_>) -> 
         && !context.run.full
         && estimate >= lowered("DBBACKUP_TEST_DELTA_SIZE", SMALLEST)
         // Without a key the base could not be read, and from another machine it would be fetched.
-        && context.encryption.is_none()
-        && context.store.local_path().is_some()
+        && context.encryption.is_none_or(|how| how.own_identities.is_some())
+        && (context.store.local_path().is_some() || source.settings.cache_dir.is_some())
 }
 
-fn may_be_base(backup: &ListedBackup, format: DumpFormat, now: DateTime<Utc>) -> bool {
-    backup.good() && was_made_as_base(backup, format, now)
+/// The cache of what the next delta is built on, where the store is on another machine and deltas
+/// are to be made.
+pub fn cache_of(source: &SourcePlan, context: RunContext<'_>) -> Option<DumpCache> {
+    let store = context.store;
+    let is_wanted = source.settings.incremental
+        && can_be_delta(source.kind.format())
+        && store.local_path().is_none()
+        && context
+            .encryption
+            .is_none_or(|how| how.own_identities.is_some());
+    let parent = source.settings.cache_dir.as_ref().filter(|_| is_wanted)?;
+    Some(DumpCache::new(parent, store.location(), &source.name))
+}
+
+fn may_be_base(backup: &ListedBackup, format: DumpFormat, context: RunContext<'_>) -> bool {
+    backup.good() && was_made_as_base(backup, format, context)
 }
 
 /// Whether a backup may be a base if its files are good.
-fn was_made_as_base(backup: &ListedBackup, format: DumpFormat, now: DateTime<Utc>) -> bool {
+fn was_made_as_base(backup: &ListedBackup, format: DumpFormat, context: RunContext<'_>) -> bool {
     backup.sidecar.status == Status::Ok
-        && !backup.is_encrypted()
+        && backup.is_encrypted() == context.encryption.is_some()
         && backup.sidecar.label != PRE_RESTORE
-        && backup.sidecar.started_at <= now
+        && backup.sidecar.started_at <= now()
         && !backup.dated_ahead
         && (backup.sidecar.dump.as_ref()).is_some_and(|dump| dump.format == format.as_str())
 }
@@ -314,6 +364,29 @@ fn position_of(backup: &ListedBackup) -> Option<&DeltaPosition> {
     backup.sidecar.dump.as_ref()?.delta.as_deref()
 }
 
+/// The whole sidecar of a backup; `None` where it is encrypted, and not to a key of this machine:
+/// that key was made since.
+pub fn whole_sidecar(backup: &ListedBackup, context: RunContext<'_>) -> Result<Option<Sidecar>> {
+    let sidecar = backup.whole(context.store)?.sidecar;
+    let encryption = context.encryption.filter(|_| backup.is_encrypted());
+    let Some(encryption) = encryption else {
+        return Ok(Some(sidecar));
+    };
+    let fits = |identities: &Arc<Identities>| {
+        let recipients = sidecar.dump.as_ref().map(|dump| &dump.recipients);
+        let mut recipients = recipients.into_iter().flatten();
+        recipients.any(|one| identities.fingerprints().contains(one))
+    };
+    let Some(identities) = encryption.own_identities.as_ref().filter(|own| fits(own)) else {
+        return Ok(None);
+    };
+    let objects = context.store.objects(&sidecar.source);
+    match open_sidecar(&sidecar, &*objects, identities) {
+        Err(error) if matches!(error.kind(), Kind::Sealed | Kind::Damaged) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
 /// The base with its way, from its whole sidecar; `None` where that says too little, or tells of
 /// another layout.
 fn delta_base(
@@ -323,7 +396,9 @@ fn delta_base(
     (source, engine): (&SourcePlan, &Engine),
     context: RunContext<'_>,
 ) -> Result<Option<DeltaBase>> {
-    let sidecar = chosen.whole(context.store)?.sidecar;
+    let Some(sidecar) = whole_sidecar(chosen, context)? else {
+        return Ok(None);
+    };
     let layout = DumpLayout::of_source(engine, source.kind.format(), &sidecar);
     let (Some(dump), Some(layout)) = (&sidecar.dump, layout) else {
         return Ok(None);
@@ -341,11 +416,14 @@ fn delta_base(
         way_bytes: below.map_or(0, |below| below.way_bytes),
     };
     let objects = context.store.objects(&sidecar.source);
-    let way = find_way(objects, &sidecar.source, &base, &DecryptionKey::NotNeeded);
+    let key = context
+        .encryption
+        .map_or(DecryptionKey::NotNeeded, BackupEncryption::own_key);
+    let way = find_way(objects, &sidecar.source, &base, &key);
     Ok(Some(DeltaBase {
         base,
         position,
-        way: Arc::new(way),
+        way: Arc::new(way.with_cache(cache_of(source, context))),
         layout,
         unchanged: None,
         has_failed: Arc::default(),
@@ -378,6 +456,8 @@ fn find_rot(
     context: RunContext<'_>,
 ) -> Option<String> {
     base.unchanged.as_ref()?;
+    // From another machine all of it would have to be fetched.
+    context.store.local_path()?;
     let holder = catalog
         .of(source)
         .find(|backup| backup.id() == base.base.id)?;

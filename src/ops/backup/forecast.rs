@@ -1,16 +1,20 @@
 //! What a backup would do: what it would read, where that would go, and which hooks would run.
 
-use super::attempt::dump_extension;
+use super::attempt::RunContext;
+use super::base::would_be_delta;
 use super::members::members_of;
-use super::{BackupRequest, hooks_of_run, plan_backup};
+use super::{BackupRequest, hooks_of_run, new_run, plan_backup};
+use crate::catalog::Catalog;
 use crate::config::Hooks;
 use crate::error::{Error, Kind, Result};
+use crate::ops::content::dump_extension;
 use crate::ops::engines::Engine;
 use crate::ops::hooks::{HookMoment, shown_commands};
-use crate::ops::run::{error_of_source, outcome_of};
-use crate::ops::{Observer, Session};
-use crate::pipeline::Encoding;
+use crate::ops::run::{Run, error_of_source, outcome_of};
+use crate::ops::{BackupEncryption, Observer, Session};
 use crate::plan::{PlannedAttempt, SourcePlan};
+use crate::store::{Location, Store};
+use std::sync::Arc;
 
 /// One thing that a backup would do.
 #[derive(Debug)]
@@ -97,8 +101,14 @@ pub fn forecast_backup(
     observer: &dyn Observer,
 ) -> Result<BackupForecast> {
     let planned = plan_backup(request, session, observer)?;
-    let store = session.store_plan()?.settings.location;
-    let encryption = session.encryption_at(&store)?;
+    let location = session.store_plan()?.settings.location;
+    let forecaster = Forecaster {
+        encryption: session.encryption_at(&location)?,
+        location,
+        run: new_run(request, session),
+        store: session.reading().ok(),
+        observer,
+    };
     let mut forecast = BackupForecast::default();
     forecast.add_hooks(None, &hooks_of_run(Some(&planned), session));
     for one in planned {
@@ -115,13 +125,7 @@ pub fn forecast_backup(
             PlannedAttempt::Refused { name, error, .. } => vec![Err((name, error))],
         };
         for member in members {
-            let step = member.and_then(|source| {
-                let encoding = source.settings.encoding();
-                let encoding =
-                    encoding.with_recipients(encryption.as_ref().map(|how| &how.recipients));
-                let target = store.object(&source.name, &dump_name(&source, request, &encoding));
-                probe(source, target)
-            });
+            let step = member.and_then(|source| forecaster.forecast_source(source));
             forecast.steps.push(step.unwrap_or_else(|(name, error)| {
                 ForecastStep::Failure(error_of_source(&name, &error))
             }));
@@ -130,26 +134,55 @@ pub fn forecast_backup(
     Ok(forecast)
 }
 
-fn dump_name(source: &SourcePlan, request: &BackupRequest, encoding: &Encoding) -> String {
-    format!(
-        "{}_{}_<time>.{}",
-        source.name,
-        request.label,
-        dump_extension(source.kind.format(), false, encoding)
-    )
+/// Tells of each source what its backup would be.
+struct Forecaster<'a> {
+    location: Location,
+    encryption: Option<BackupEncryption>,
+    run: Run,
+    /// What deltas would be built on; `None` where there is no store yet, or it can't be read.
+    store: Option<Arc<dyn Store>>,
+    observer: &'a dyn Observer,
 }
 
-/// Opens a source to learn where it is, and how large.
-fn probe(source: SourcePlan, target: String) -> Result<ForecastStep, (String, Error)> {
-    let probed = Engine::open(&source).and_then(|engine| engine.probe().map(|()| engine));
-    match probed {
-        Ok(engine) => Ok(ForecastStep::Backup {
-            place: engine.place(&source),
-            size_bytes: engine.estimate(),
-            kind: source.kind.format().kind().to_string(),
-            source: source.name,
-            target,
-        }),
-        Err(error) => Err((source.name, error)),
+impl Forecaster<'_> {
+    /// Opens a source to learn where it is, how large, and whether it would be a delta.
+    fn forecast_source(&self, source: SourcePlan) -> Result<ForecastStep, (String, Error)> {
+        let probed = Engine::open(&source).and_then(|engine| engine.probe().map(|()| engine));
+        match probed {
+            Ok(engine) => Ok(ForecastStep::Backup {
+                place: engine.place(&source),
+                size_bytes: engine.estimate(),
+                kind: source.kind.format().kind().to_string(),
+                target: self.target(&source, self.would_be_delta(&source, &engine)),
+                source: source.name,
+            }),
+            Err(error) => Err((source.name, error)),
+        }
+    }
+
+    fn target(&self, source: &SourcePlan, is_delta: bool) -> String {
+        let recipients = self.encryption.as_ref().map(|how| &how.recipients);
+        let encoding = source.settings.encoding().with_recipients(recipients);
+        let name = format!(
+            "{}_{}_<time>.{}",
+            source.name,
+            self.run.label,
+            dump_extension(source.kind.format(), is_delta, &encoding)
+        );
+        self.location.object(&source.name, &name)
+    }
+
+    fn would_be_delta(&self, source: &SourcePlan, engine: &Engine) -> bool {
+        let Some(store) = &self.store else {
+            return false;
+        };
+        let context = RunContext {
+            store: &**store,
+            run: &self.run,
+            observer: self.observer,
+            encryption: self.encryption.as_ref(),
+        };
+        let catalog = Catalog::read(&**store, Some(std::slice::from_ref(&source.name)));
+        catalog.is_ok_and(|catalog| would_be_delta(source, engine, &catalog, context))
     }
 }

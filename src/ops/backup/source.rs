@@ -2,7 +2,7 @@
 //! after it.
 
 use super::attempt::{AttemptPlan, BackupAttempt, RunContext};
-use super::base::{choose_delta_base, error_of_base, note_damage};
+use super::base::{cache_of, choose_delta_base, error_of_base, note_damage};
 use super::{SourceResult, newest_good_at};
 use crate::catalog::{Backup, Catalog, ListedBackup};
 use crate::engine::sqlite::Spool;
@@ -299,6 +299,7 @@ fn prepare(
     if let Some(base) = &plan.base {
         base.lend_to(&mut engine, !context.run.reread);
     }
+    plan.cache = cache_of(source, context);
     check_space(plan, &engine, &catalog, store)?;
     Ok(PreparedSource {
         engine,

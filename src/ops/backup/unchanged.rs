@@ -1,13 +1,14 @@
 //! A source in which nothing has changed: its backup is a delta that copies all of its base, and
 //! nothing is read for it, neither the source nor the base.
 
+use super::attempt::RunContext;
+use super::base::whole_sidecar;
 use crate::catalog::ListedBackup;
 use crate::engine::Dumped;
 use crate::error::{Error, Result};
 use crate::ops::engines::Engine;
 use crate::pipeline::Measurement;
 use crate::sidecar::{Base, Sidecar};
-use crate::store::Store;
 
 /// So many deltas may be on the way of a backup without changes, itself included. Its base is not
 /// the one that its number has, and what is built on it later has a longer way by that. A delta by
@@ -27,12 +28,14 @@ pub struct UnchangedContent {
 pub fn find_unchanged<'a>(
     engine: &Engine,
     usable: &[&'a ListedBackup],
-    store: &dyn Store,
+    context: RunContext<'_>,
 ) -> Result<Option<(&'a ListedBackup, UnchangedContent)>> {
     let Some(newest) = usable.first().copied() else {
         return Ok(None);
     };
-    let sidecar = newest.whole(store)?.sidecar;
+    let Some(sidecar) = whole_sidecar(newest, context)? else {
+        return Ok(None);
+    };
     let database = sidecar.database.as_ref();
     if !database.is_some_and(|database| engine.is_unchanged_since(database)) {
         return Ok(None);
@@ -50,7 +53,10 @@ pub fn find_unchanged<'a>(
         let Some(found) = usable.iter().find(|backup| backup.id() == base.id) else {
             break;
         };
-        below = base_of(&found.whole(store)?.sidecar).cloned();
+        let Some(sidecar) = whole_sidecar(found, context)? else {
+            break;
+        };
+        below = base_of(&sidecar).cloned();
         holder = found;
     }
     let depth = holder

@@ -1,7 +1,7 @@
 //! The bases of a delta, down to its full, and the content that all of them make together, in one
 //! pass forward over each file.
 
-use super::LIST_CODEC;
+use super::{DumpCache, KeptFull, LIST_CODEC};
 use crate::encryption::DecryptionKey;
 use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject, Contents};
 use crate::error::{Error, Kind, Result};
@@ -13,6 +13,7 @@ use crate::sidecar::Dump;
 use crate::store::Objects;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The backup that a delta, or a delta on its way, is built on.
@@ -32,6 +33,10 @@ pub struct BackupWay {
     objects: Box<dyn Objects>,
     bases: Vec<WayDump>,
     gap: Option<WayGap>,
+    /// Where their dumps are, too, in place of another machine.
+    cache: Option<DumpCache>,
+    /// The content of the full, where that was decoded for several ways.
+    kept: Option<Arc<KeptFull>>,
 }
 
 /// Why a way does not come to its full.
@@ -62,7 +67,39 @@ impl BackupWay {
             objects,
             bases,
             gap,
+            cache: None,
+            kept: None,
         }
+    }
+
+    /// Reads the full's content from where it was decoded, if it is that of this full.
+    pub fn use_kept(&mut self, kept: Arc<KeptFull>) {
+        self.kept = Some(kept);
+    }
+
+    /// The full, where the way comes to it.
+    pub fn full(&self) -> Option<&WayDump> {
+        self.bases.last().filter(|_| self.gap.is_none())
+    }
+
+    /// Opens the content of the full, which is compared with what was written when its last byte
+    /// was read.
+    pub fn open_full(&self, threads: usize) -> Result<Box<dyn Read + Send>> {
+        let full = self
+            .full()
+            .ok_or_else(|| Error::damaged("it names no base"))?;
+        if let Some(kept) = &self.kept
+            && let Some(content) = kept.open(&full.id, &full.dump.sha256)?
+        {
+            return Ok(Box::new(content));
+        }
+        let file = WayFile::open(full, &self.open_dump(full), threads)?;
+        Ok(Box::new(file))
+    }
+
+    /// The same, whose dumps are read from a cache, where there is one.
+    pub fn with_cache(self, cache: Option<DumpCache>) -> Self {
+        BackupWay { cache, ..self }
     }
 
     /// What the delta is built on, the nearest first.
@@ -85,21 +122,28 @@ impl BackupWay {
         if let Some(gap) = &self.gap {
             return Err(Error::new(gap.kind, &gap.finding));
         }
-        let mut content: Option<Box<dyn Read + Send>> = None;
-        for base in self.bases.iter().rev() {
-            // The full is large; the deltas are not.
-            let threads = if content.is_none() { threads } else { 1 };
-            let file = WayFile::open(base, &*self.objects, threads)?;
-            content = Some(match content {
-                None => Box::new(file),
-                Some(below) => Box::new(NamedErrors {
-                    inner: DeltaReader::new(below, file).with_whole_base(),
-                    id: base.id.clone(),
-                    file: base.dump.file.clone(),
-                }),
+        // The full is large; the deltas are not.
+        let mut content = self.open_full(threads)?;
+        for base in self.bases.iter().rev().skip(1) {
+            let file = WayFile::open(base, &self.open_dump(base), 1)?;
+            content = Box::new(NamedErrors {
+                inner: DeltaReader::new(content, file).with_whole_base(),
+                id: base.id.clone(),
+                file: base.dump.file.clone(),
             });
         }
-        content.ok_or_else(|| Error::damaged("it names no base"))
+        Ok(content)
+    }
+
+    /// What opens the dump of one of them.
+    fn open_dump<'a>(
+        &'a self,
+        base: &'a WayDump,
+    ) -> impl Fn() -> Result<Box<dyn Read + Send>> + 'a {
+        move || match &self.cache {
+            Some(cache) => cache.open(&base.dump, &*self.objects),
+            None => self.objects.open(&base.dump.file),
+        }
     }
 
     /// Opens the list of contents of the nearest base; `None` where there is none, or where one
@@ -217,7 +261,11 @@ struct WayFile {
 }
 
 impl WayFile {
-    fn open(base: &WayDump, objects: &dyn Objects, threads: usize) -> Result<WayFile> {
+    fn open(
+        base: &WayDump,
+        open: &dyn Fn() -> Result<Box<dyn Read + Send>>,
+        threads: usize,
+    ) -> Result<WayFile> {
         let WayDump {
             id, dump, decoding, ..
         } = base;
@@ -229,15 +277,13 @@ impl WayFile {
                 .key()
                 .missing(&format!("`{}`", dump.file), &dump.recipients));
         }
-        let object = objects
-            .open(&dump.file)
-            .map_err(|error| match error.kind() {
-                Kind::NotFound => base_error(&CheckFinding::BaseMissing {
-                    id: id.clone(),
-                    file: dump.file.clone(),
-                }),
-                _ => error,
-            })?;
+        let object = open().map_err(|error| match error.kind() {
+            Kind::NotFound => base_error(&CheckFinding::BaseMissing {
+                id: id.clone(),
+                file: dump.file.clone(),
+            }),
+            _ => error,
+        })?;
         let decode = decoding.clone().with_threads(threads).open(object)?;
         Ok(WayFile {
             stored: decode.stored_gauge(),

@@ -156,7 +156,7 @@ fn copy_to_store(
     let result = |source: &str, result| (source.to_owned(), task.name.to_owned(), result);
     let settings = task.settings.resolved(&session.cwd);
     let location = settings.location.clone();
-    let to = match open_target(&settings) {
+    let to = match open_target(&settings, task.name, from) {
         Ok(to) => to,
         Err(error) => {
             let error = error.context(format!("the store `{}`", task.name));
@@ -183,6 +183,7 @@ fn copy_to_store(
     let copier = Copier {
         encryption: encryption.as_ref(),
         plain: false,
+        flattener: None,
         from,
         to: &*to,
         name: task.name,

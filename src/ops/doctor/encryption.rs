@@ -25,7 +25,14 @@ pub fn check_encryption(
     };
     let recipients = encryption.recipients.fingerprints();
     let detail = format!("backups are encrypted to {}", recipients.join(", "));
-    match recipients.len() {
+    let own = encryption.own_identities.as_ref();
+    let is_of_others = |one: &&String| own.is_none_or(|own| !own.fingerprints().contains(one));
+    let is_of_passphrase = session.has_passphrase();
+    match recipients
+        .iter()
+        .filter(|one| is_of_passphrase || is_of_others(one))
+        .count()
+    {
         1 => diagnosis.warning(
             "store",
             CHECK,
@@ -46,7 +53,29 @@ pub fn check_encryption(
                 .command(["key", "prove", "--identity", "FILE"]),
         );
     }
+    check_deltas(encryption.own_identities.is_some(), session, diagnosis);
     warn_of_private_keys(session, diagnosis);
+}
+
+/// Checks whether this machine can read what deltas are built on, where deltas are asked for.
+fn check_deltas(can_read: bool, session: &Session, diagnosis: &mut Diagnosis) {
+    const CHECK: &str = "deltas";
+    let config = session.config.as_ref();
+    let mut sources = config.into_iter().flat_map(|config| &config.sources);
+    if !sources.any(|(_, source)| source.backup.incremental) {
+        return;
+    }
+    if can_read {
+        let text = "this machine can read what it encrypts, so deltas are made";
+        return diagnosis.ok("store", CHECK, text);
+    }
+    diagnosis.warning(
+        "store",
+        CHECK,
+        "`incremental = true`, but this machine can't read what it encrypts: each backup is a full",
+        "`host_key = true` in [encryption] encrypts to a key of this machine, too; who takes it \
+         over can then read the backups that it made",
+    );
 }
 
 /// The machine that makes backups needs no private key; one that lies there is a thief's.

@@ -4,10 +4,13 @@
 use super::place::check_contents;
 use super::{Diagnosis, StoreDestruction, StorePolicy, read_catalog};
 use crate::catalog::Catalog;
+use crate::config::MAIN_STORE;
 use crate::error::{Error, Kind, Result};
 use crate::ops::Session;
+use crate::ops::copy::{count_known_copies, lost_store_error};
 use crate::plan::StorePlan;
 use crate::store::{self, ProbeDepth, ProbeOutcome, ProbeStep, StoreSettings};
+use std::path::Path;
 
 /// Checks the store that backups go to, on another machine; returns its catalog. Everything is
 /// tried where it was named for that.
@@ -40,7 +43,12 @@ pub fn check_store(plan: &StorePlan, session: &Session, diagnosis: &mut Diagnosi
 }
 
 /// Checks briefly the stores of the configuration that backups do not go to by themselves.
-pub fn check_further_stores(used: &StorePlan, session: &Session, diagnosis: &mut Diagnosis) {
+pub fn check_further_stores(
+    used: &StorePlan,
+    catalog: &Catalog,
+    session: &Session,
+    diagnosis: &mut Diagnosis,
+) {
     let configured = session.config.iter().flat_map(|config| config.all_stores());
     for (name, settings) in configured {
         let settings = settings.resolved(&session.cwd);
@@ -49,7 +57,16 @@ pub fn check_further_stores(used: &StorePlan, session: &Session, diagnosis: &mut
         }
         let about = name.map_or_else(|| "store".to_owned(), |name| format!("store {name}"));
         match settings.location.local_path() {
-            Some(_) => check_directory(&about, &settings, diagnosis),
+            Some(_) if store::is_same_place(&settings.location, &used.settings.location) => {
+                let text = format!("{} is the store itself, by another name", settings.location);
+                let error = Error::usage(text).with_hint("a copy is in another place");
+                diagnosis.problem(&about, "place", &error);
+            }
+            Some(_) => {
+                let name = name.unwrap_or(MAIN_STORE);
+                let copies = count_known_copies(catalog, name, &settings.location);
+                check_directory(&about, &settings, copies, diagnosis);
+            }
             None => {
                 probe(&about, &settings, ProbeDepth::Brief, diagnosis);
             }
@@ -57,18 +74,25 @@ pub fn check_further_stores(used: &StorePlan, session: &Session, diagnosis: &mut
     }
 }
 
-/// A disk that is away is no fault: it may be one that is changed every day.
-fn check_directory(about: &str, settings: &StoreSettings, diagnosis: &mut Diagnosis) {
+/// A disk that is away is no fault: it may be one that is changed every day. So many `copies` are
+/// known to have been made there.
+fn check_directory(about: &str, settings: &StoreSettings, copies: u64, diagnosis: &mut Diagnosis) {
     let location = &settings.location;
-    let is_there = location.local_path().is_some_and(|root| root.is_dir());
+    let root = location.local_path().unwrap_or(Path::new("/"));
+    let parent = root.parent().unwrap_or(Path::new("/"));
     let trouble = match store::check_mount(settings) {
         Err(error) => error,
-        Ok(()) if is_there && !store::may_be_written_at(location) => {
+        Ok(()) if root.is_dir() && !store::may_be_written_at(location) => {
             Error::failed(format!("this user can't write to {location}"))
         }
         Ok(()) if store::is_marked_at(location) => {
             return diagnosis.ok(about, "place", format!("{location} is a store"));
         }
+        Ok(()) if copies > 0 && !settings.require_mount => lost_store_error(location, copies),
+        Ok(()) if !root.is_dir() && !parent.is_dir() => Error::failed(format!(
+            "`{}` is not there, in which the store {location} would be made",
+            parent.display()
+        )),
         Ok(()) if store::may_be_written_at(location) => {
             return diagnosis.ok(
                 about,

@@ -7,6 +7,7 @@ use crate::error::{Context, Error, Hint, Result};
 use crate::ops::Session;
 use crate::ops::hooks::{HookMoment, missing_program};
 use crate::ops::notify::{check_notifier, kind_of, waiting_count};
+use crate::ops::overview::check_page;
 use crate::units;
 use std::path::Path;
 
@@ -20,6 +21,16 @@ pub fn check_run(session: &Session, diagnosis: &mut Diagnosis) {
     }
     if let Some(path) = &config.metrics.textfile {
         check_file("metrics", "no metrics would be written", path, diagnosis);
+    }
+    if let Some(path) = &config.report.html {
+        match check_page(path) {
+            Ok(_) => check_file("report", "no page would be written", path, diagnosis),
+            Err(error) => {
+                let text = format!("no page would be written: {error}");
+                let remedy = error.hint().cloned().unwrap_or_default();
+                diagnosis.warning("report", "file", text, remedy);
+            }
+        }
     }
     check_hooks("run", &config.hooks, diagnosis);
     check_notifiers(session, config, diagnosis);

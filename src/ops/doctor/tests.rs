@@ -152,6 +152,23 @@ fn a_log_and_metrics_that_can_not_be_written_are_warnings() {
 }
 
 #[test]
+fn a_page_that_would_take_the_place_of_something_else_is_a_warning() {
+    let machine = Machine::new().with_database("app", 3);
+    let lines = format!("{APP}[report]\nhtml = \"DIR/page.html\"\n");
+    let severity = || {
+        let found = diagnose(&[], &machine.session(&lines), &machine.heard);
+        assert_eq!(found.count(Severity::Problem), 0, "{found:?}");
+        found.severity("report", "file")
+    };
+    assert_eq!(severity(), Some(Severity::Ok));
+    std::fs::write(machine.path("page.html"), "a letter").unwrap();
+    assert_eq!(severity(), Some(Severity::Warning));
+    let nowhere = lines.replace("DIR/page", "DIR/none/page");
+    let found = diagnose(&[], &machine.session(&nowhere), &machine.heard);
+    assert_eq!(found.severity("report", "file"), Some(Severity::Warning));
+}
+
+#[test]
 fn secrets_that_others_can_read_are_told() {
     let machine = Machine::new();
     let path = machine.path("password");

@@ -1,9 +1,9 @@
 //! Signs of life around a run: that it begins, and how it ended, of the whole or of each source.
 
-use super::secrets::{clean, remember};
 use crate::error::{Error, Kind};
 use crate::notify::{Budget, LifeSign, NotifierWay, Pinger};
 use crate::ops::run::{RunSummary, SourceSummary, outcome_of};
+use crate::ops::secrets::{clean, remember};
 use crate::ops::{Observer, Session};
 use std::time::Duration;
 

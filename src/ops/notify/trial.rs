@@ -1,6 +1,6 @@
 //! Notifiers on trial: a message to each, and what the other side answers; and what waits.
 
-use super::{secrets, spool_of};
+use super::spool_of;
 use crate::config::{Config, nearest};
 use crate::error::{Error, Result};
 use crate::notify::{
@@ -8,7 +8,7 @@ use crate::notify::{
     transport_of,
 };
 use crate::ops::programs::check_program;
-use crate::ops::{Observer, Session};
+use crate::ops::{Observer, Session, secrets};
 use chrono::Utc;
 use std::time::Duration;
 

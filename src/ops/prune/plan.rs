@@ -348,13 +348,69 @@ fn is_read(store: &dyn Store, source: &str, files: &[String]) -> Option<String> 
 
 /// Asks retention for its verdicts. With `force` every backup is taken for what it is, whatever it
 /// held before.
-pub(super) fn decide(
+pub fn decide(
     catalog: &Catalog,
     source: &str,
     policies: &RetentionPolicies,
     now: DateTime<Utc>,
     force: bool,
 ) -> Decision {
+    let candidates = candidates_of(catalog, source, force);
+    retention::decide(&candidates, |label| policies.for_label(label), end_of(now))
+}
+
+/// The verdicts that one more good backup of this label would bring, made at that moment and as
+/// large as this.
+pub fn decide_with_next(
+    catalog: &Catalog,
+    source: &str,
+    policies: &RetentionPolicies,
+    next: &NextBackup<'_>,
+) -> Decision {
+    let mut candidates = candidates_of(catalog, source, false);
+    candidates.push(Candidate {
+        id: next.id(source),
+        at: next.at,
+        dated_ahead: false,
+        label: next.label.to_owned(),
+        size_bytes: next.size_bytes,
+        standing: Standing::Good,
+        pinned: false,
+        proven: false,
+        key: KeyNeed::Plain,
+        needs: None,
+    });
+    retention::decide(
+        &candidates,
+        |label| policies.for_label(label),
+        end_of(next.at),
+    )
+}
+
+/// A backup that is still to be made.
+pub struct NextBackup<'a> {
+    /// Its label.
+    pub label: &'a str,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// How many bytes it will take.
+    pub size_bytes: u64,
+}
+
+impl NextBackup<'_> {
+    /// Its id among the verdicts.
+    pub fn id(&self, source: &str) -> String {
+        names::new_id(source, self.label, self.at, std::iter::empty())
+    }
+}
+
+/// The end of the second: what was made in it is no future.
+fn end_of(second: DateTime<Utc>) -> DateTime<Utc> {
+    second + TimeDelta::microseconds(999_999)
+}
+
+/// What retention is asked about a source.
+fn candidates_of(catalog: &Catalog, source: &str, force: bool) -> Vec<Candidate> {
     let unreadable = catalog
         .unreadable
         .iter()
@@ -389,15 +445,12 @@ pub(super) fn decide(
             _ => candidate,
         }
     };
-    let candidates: Vec<Candidate> = catalog
+    catalog
         .of(source)
         .enumerate()
         .map(standing)
         .chain(unreadable)
-        .collect();
-    // The end of the second: what was made in it is no future.
-    let now = now + TimeDelta::microseconds(999_999);
-    retention::decide(&candidates, |label| policies.for_label(label), now)
+        .collect()
 }
 
 /// Whether a backup that held the brake holds far less, in all, than the one that it was compared

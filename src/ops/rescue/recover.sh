@@ -39,6 +39,9 @@ content() {
   else python3 "$store/undelta.py" <(content "${base[$1]}") <(unpack "$1"); fi
 }
 
+# Is a program here? It is in the package of the same name.
+need() { command -v "$1" > /dev/null || fail "the program $1 is not here: install the package $1"; }
+
 # The backup and all that it is built on: is each file what was written?
 id=$1
 while [ -n "$id" ]; do
@@ -48,6 +51,10 @@ while [ -n "$id" ]; do
   file[$id]=$(told "$json" 4 file) base[$id]=$(told "$json" 6 id)
   [[ ${file[$id]} = "$id".* && ${file[$id]} != */* ]] || fail "$id holds nothing: it failed"
   [[ ${file[$id]} != *.age || -n $key ]] || fail "${file[$id]} is encrypted: name a private key with -i"
+  [ -r "$dir/${file[$id]}" ] || fail "$dir/${file[$id]} is not there, or can't be read"
+  case ${file[$id]} in *.age) need age ;; esac
+  case ${file[$id]%.age} in *.gz) need gzip ;; *.zst) need zstd ;; esac
+  [ -z "${base[$id]}" ] || command -v python3 > /dev/null || need xdelta3
   sum=$(sha256sum < "$dir/${file[$id]}")
   [ "${sum%% *}" = "$(told "$json" 4 sha256)" ] || fail "${file[$id]} is damaged: try an older backup"
   id=${base[$id]}

@@ -4,11 +4,14 @@
 use super::context::RestoreContext;
 use super::safety::{KeptContent, Safety};
 use super::{Confirm, RestoreOutcome, RestorePreview, RestoredBackup};
-use crate::engine::{Check, Depth, Destination, Keep, Published, Source};
+use crate::engine::{Check, CheckStatus, Depth, Destination, Keep, Published, Source};
 use crate::error::{Hint, Result};
 use crate::lock::Lock;
 use crate::ops::Event;
-use crate::ops::examine::{self, ExaminationOptions};
+use crate::ops::events::keep_result;
+use crate::ops::examine::{self, ExaminationOptions, VerificationResult};
+use crate::sidecar::Level;
+use std::time::Instant;
 
 /// What one kind of backup fills in. Its constructor finds the place; nothing but scratch places is
 /// touched before the destination publishes.
@@ -184,11 +187,30 @@ fn receive(destination: &mut dyn Destination, context: RestoreContext<'_>) -> Re
         drill_settings: &session.drill_settings_of(&found.source),
         observer,
     };
+    let began = Instant::now();
     let checks = examine::receive(&found.stored(), destination, Depth::Content, &options)?;
     for check in &checks {
         observer.detail(check.to_string());
     }
-    refuse_damaged(&checks, context)
+    let result = VerificationResult {
+        level: Level::Content,
+        checks,
+        seconds: began.elapsed().as_secs_f64(),
+    };
+    if !context.request.dry_run {
+        keep_damage(&result, context);
+    }
+    refuse_damaged(&result.checks, context)
+}
+
+/// Keeps the damage that was found with the backup, as `verify` does: the next run must not build
+/// on it. What came from another machine was read only once, and may have come over wrong.
+fn keep_damage(result: &VerificationResult, context: RestoreContext<'_>) {
+    let found = context.found;
+    let is_here = found.objects.path(&found.file).is_some();
+    if is_here && result.status() == CheckStatus::Damaged {
+        keep_result(found, result, context.observer);
+    }
 }
 
 fn refuse_damaged(checks: &[Check], context: RestoreContext<'_>) -> Result<()> {

@@ -66,6 +66,7 @@ pub fn create_safety_backup(
         scratch_dir: &settings.scratch_dir,
         drill_settings: &session.drill_settings_of(source),
         base: None,
+        cache: None,
     };
     let run = Run {
         id: format!("{}-restore", session.now.format("%Y%m%dT%H%M%SZ")),

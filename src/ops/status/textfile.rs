@@ -4,7 +4,7 @@ use super::gauges::{metrics_of_run, metrics_of_status};
 use super::{StatusRequest, StoreHealth, StoreReading};
 use crate::config::Config;
 use crate::durable;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::failpoint::present;
 use crate::metrics::{Metric, render};
 use crate::ops::run::{RunListener, RunSummary};
@@ -21,16 +21,7 @@ pub fn write_textfile(path: &Path, status: &StoreHealth<'_>) -> Result<()> {
 }
 
 fn write_metrics(path: &Path, metrics: &[Metric]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    if !dir.is_dir() {
-        return Err(Error::failed(format!(
-            "the directory of `{}` is not there",
-            path.display()
-        ))
-        .with_hint("make it, or name another file"));
-    }
-    durable::replace_with_mode(path, render(metrics).as_bytes(), MODE)
-        .with_hint("the directory must be there, and writable by this user")
+    durable::replace_for_others(path, render(metrics).as_bytes(), MODE)
 }
 
 /// Writes the metrics when a run has ended, where `[metrics]` names a file.

@@ -20,6 +20,7 @@ use crate::store::Store;
 use crate::store::names::{number_in_second, split_id};
 use crate::units::{self, Span};
 use std::path::Path;
+use std::time::Duration;
 
 /// What is looked at.
 pub struct WatchedSources<'a> {
@@ -236,16 +237,6 @@ fn subject<'a>(
     entry: Option<&ConfiguredSource>,
     configured: bool,
 ) -> Subject<'a> {
-    let mut attempts: Vec<JudgedAttempt<'a>> = catalog.of(name).map(attempt).collect();
-    attempts.extend(
-        catalog
-            .unreadable
-            .iter()
-            .filter(|lost| lost.source == name)
-            .map(unreadable),
-    );
-    attempts
-        .sort_by_key(|attempt| std::cmp::Reverse((attempt.ended, number_in_second(attempt.id))));
     Subject {
         name: name.to_owned(),
         configured: entry.is_some(),
@@ -256,13 +247,28 @@ fn subject<'a>(
         ),
         prove_every: entry.and_then(|entry| entry.common.prove_every),
         prove_key_every: None,
-        attempts,
+        attempts: attempts_of(name, catalog),
         held: None,
         leftovers: leftovers(name, catalog, entry, configured),
         copies: Vec::new(),
         chain_faults: Vec::new(),
         ignored_events: catalog.of(name).map(|backup| backup.state.ignored).sum(),
     }
+}
+
+/// Every attempt at a source, the newest first.
+pub fn attempts_of<'a>(name: &str, catalog: &'a Catalog) -> Vec<JudgedAttempt<'a>> {
+    let mut attempts: Vec<JudgedAttempt<'a>> = catalog.of(name).map(attempt).collect();
+    attempts.extend(
+        catalog
+            .unreadable
+            .iter()
+            .filter(|lost| lost.source == name)
+            .map(unreadable),
+    );
+    attempts
+        .sort_by_key(|attempt| std::cmp::Reverse((attempt.ended, number_in_second(attempt.id))));
+    attempts
 }
 
 /// Why retention's brake holds. Only where a run has found that: `status` reads whole sidecars for
@@ -323,6 +329,8 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
         at: seen.at,
         id: backup.id(),
         host: seen.host.as_deref(),
+        // A sidecar may say any number.
+        took: Duration::try_from_secs_f64(seen.duration_seconds).unwrap_or_default(),
     });
     JudgedAttempt {
         id: backup.id(),
@@ -331,6 +339,7 @@ fn attempt(backup: &ListedBackup) -> JudgedAttempt<'_> {
         seconds: sidecar.duration_seconds,
         worth,
         stored: backup.presence.bytes(),
+        is_delta: backup.needs().is_some(),
         content: sidecar
             .dump
             .as_ref()
@@ -370,6 +379,7 @@ fn unreadable(lost: &crate::catalog::UnreadableSidecar) -> JudgedAttempt<'_> {
             AttemptWorth::Damaged(lost.reason.clone())
         },
         stored: 0,
+        is_delta: false,
         content: 0,
         rows: None,
         files: None,

@@ -20,6 +20,7 @@ fn copied_once() -> (Machine, String) {
         from: None,
         missing: false,
         plain: false,
+        full: false,
     };
     copy_backups(&copy, &session, &machine.heard).unwrap();
     (machine, id)

@@ -4,10 +4,11 @@
 //! and [`decoder`] the pulling one. The formats of blocks are given by [`BlockPacker`] and
 //! [`BlockUnpacker`].
 //!
-//! Memory: there is a fixed number of blocks, two more than workers, and they are used again and
-//! again. Whoever wants to fill one waits until one is free. So every queue is bounded without a
-//! bound of its own, and none can block for ever. Order: each block is handed to the crew with a
-//! channel for its one result, and the receivers of these channels stand in line.
+//! Memory: there is a fixed number of blocks, two more than workers (one more, where a single one
+//! decodes), and they are used again and again. Whoever wants to fill one waits until one is free.
+//! So every queue is bounded without a bound of its own, and none can block for ever. Order: each
+//! block is handed to the crew with a channel for its one result, and the receivers of these
+//! channels stand in line.
 
 mod decoder;
 mod encoder;
@@ -151,9 +152,9 @@ impl Drop for Crew {
 }
 
 /// Creates the free blocks: the channel by which they are given back, and that by which they come.
-fn free_blocks(threads: usize) -> (Sender<Block>, Receiver<Block>) {
+fn free_blocks(count: usize) -> (Sender<Block>, Receiver<Block>) {
     let (give_back, free) = channel();
-    for _ in 0..threads + 2 {
+    for _ in 0..count {
         // This can't fail: both ends are here.
         let _ = give_back.send(Block::default());
     }

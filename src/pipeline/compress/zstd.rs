@@ -21,6 +21,9 @@ use zstd::zstd_safe::{CParameter, compress_bound, get_frame_content_size};
 /// twice the memory for 0.3 %.
 pub const BLOCK: usize = 4 << 20;
 
+/// The same where memory counts.
+pub const LEAN_BLOCK: usize = 1 << 20;
+
 /// The largest content of a block, in bytes. Frames with more are decompressed as a stream.
 const MAX_CONTENT: u64 = 8 << 20;
 /// The largest size of a frame with no more than `MAX_CONTENT`, in bytes; a larger one is damaged.

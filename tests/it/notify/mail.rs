@@ -66,6 +66,23 @@ fn mail_goes_with_tls_and_a_login() {
     }
 }
 
+/// As Debian's servers of mail are: with a certificate that nobody signed, and for this machine
+/// without a login.
+#[test]
+fn a_server_of_this_machine_needs_no_signed_certificate() {
+    let place = tempfile::tempdir().unwrap();
+    let Some(server) = MailServer::start(place.path(), "open") else {
+        return lack("aiosmtpd");
+    };
+    let world = world(&format!(
+        "[notify.ops]\ntype = 'mail'\nto = 'ops@example.org'\nfrom = \
+         'backup@example.org'\nserver = 'smtp://localhost:{}'\n",
+        server.port()
+    ));
+    world.dbbackup("notify --test").run().exits(0);
+    assert!(server.mails()[0].starts_with("user=None tls=True"));
+}
+
 #[test]
 fn mail_that_nobody_takes_waits() {
     let world = world(

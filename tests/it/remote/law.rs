@@ -133,10 +133,10 @@ impl<const SEALED: bool> LyingServer for LyingBucket<SEALED> {
 
 #[test]
 fn whatever_a_store_says_the_law_holds() {
-    hold_to_the_law::<LyingBucket<false>>(60);
+    hold_to_the_law::<LyingBucket<false>>(40);
 }
 
 #[test]
 fn whatever_a_store_says_of_sealed_backups_the_law_holds() {
-    hold_to_the_law::<LyingBucket<true>>(30);
+    hold_to_the_law::<LyingBucket<true>>(20);
 }

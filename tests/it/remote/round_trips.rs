@@ -204,12 +204,6 @@ fn through_s3() {
 }
 
 #[test]
-fn through_s3_by_name() {
-    let place = Place::s3();
-    go_there_and_back(&place, Way::Named);
-}
-
-#[test]
 fn through_s3_with_versions() {
     if let Some(place) = Place::moto() {
         go_there_and_back(&place, Way::Named);
@@ -253,12 +247,6 @@ fn copied_by_rclone() {
 fn through_sftp() {
     let place = Place::sftp();
     go_there_and_back(&place, Way::Own);
-}
-
-#[test]
-fn through_sftp_by_name() {
-    let place = Place::sftp();
-    go_there_and_back(&place, Way::Named);
 }
 
 #[test]

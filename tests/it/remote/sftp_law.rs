@@ -29,6 +29,7 @@ impl LyingServer for LyingDirectory {
         Operation::Restore,
         Operation::List,
         Operation::Copy,
+        Operation::BackupWithCopy,
     ];
 
     fn start() -> LyingDirectory {
@@ -111,5 +112,5 @@ fn whatever_an_sftp_server_says_the_law_holds() {
     if server_program().is_none() {
         return lack("sftp-server");
     }
-    hold_to_the_law::<LyingDirectory>(60);
+    hold_to_the_law::<LyingDirectory>(40);
 }

@@ -105,7 +105,8 @@ impl DecoderThreads {
             .map(|_| unpacker.new_worker())
             .collect::<io::Result<_>>()?;
         let crew = Crew::start(workers, &stop)?;
-        let (give_back, free) = free_blocks(threads);
+        // One is read while another is decoded: a single thread is asked for where memory counts.
+        let (give_back, free) = free_blocks(threads + 1 + usize::from(threads > 1));
         let (line, queued) = channel();
         let body = move || split_source(unpacker, &crew, &free, &line);
         let splitter = Builder::new().name("split".into()).spawn(body)?;

@@ -61,7 +61,7 @@ impl<W: Write + Send + 'static> EncoderThreads<W> {
             .map(|_| packer.new_worker())
             .collect::<io::Result<_>>()?;
         let crew = Crew::start(workers, &stop)?;
-        let (give_back, free) = free_blocks(threads);
+        let (give_back, free) = free_blocks(threads + 2);
         let (line, queued) = channel();
         let stopped = Arc::clone(&stop);
         let body = move || write_in_order(packer, sink, &queued, &give_back, &stopped);
