@@ -26,7 +26,7 @@ pub enum DumpLayout {
         /// The size of the base's archive in bytes.
         archive_size: u64,
         /// What the times of its members mean.
-        stamp: Option<TreeStamp>,
+        stamp: TreeStamp,
     },
 }
 
@@ -62,12 +62,12 @@ impl DumpLayout {
                 })
             }
             (Engine::Files(_), _) => {
-                let stamp = base.database.as_ref()?.tree_stamp.as_deref();
-                // Without a list nothing is known of the archive.
+                // Without it the list does not tell what lies where in the archive.
+                let stamp = base.database.as_ref()?.tree_stamp.as_deref()?;
                 base.contents()?;
                 Some(DumpLayout::Members {
                     archive_size: base.dump.as_ref()?.content_size_bytes,
-                    stamp: stamp.cloned(),
+                    stamp: stamp.clone(),
                 })
             }
             (Engine::Postgres(_), _) => None,

@@ -91,7 +91,7 @@ impl DeltaBase {
         engine.set_tree_base(TreeBase {
             open_list: Box::new(move || Ok(way.open_base_list()?.map(Lines::new))),
             archive_size: *archive_size,
-            stamp: stamp.clone().filter(|_| trusts_times),
+            stamp: trusts_times.then(|| stamp.clone()),
             note_failure: Box::new(move || has_failed.store(true, Ordering::SeqCst)),
         });
     }
