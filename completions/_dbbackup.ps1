@@ -77,6 +77,7 @@ Register-ArgumentCompleter -Native -CommandName 'dbbackup' -ScriptBlock {
             [CompletionResult]::new('--lock-wait', '--lock-wait', [CompletionResultType]::ParameterName, 'How long to wait for another run''s lock, as in 10m [default: do not wait]')
             [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Every enabled source of the configuration, as without an argument')
             [CompletionResult]::new('--full', '--full', [CompletionResultType]::ParameterName, 'Make fulls, where `incremental` would have made deltas')
+            [CompletionResult]::new('--reread', '--reread', [CompletionResultType]::ParameterName, 'Read every file of a tree, although its times say that it is what it was')
             [CompletionResult]::new('--pin', '--pin', [CompletionResultType]::ParameterName, 'Never let cleanup remove it')
             [CompletionResult]::new('--plain', '--plain', [CompletionResultType]::ParameterName, 'Allow a plain backup in a store that holds encrypted ones alone')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Say what would be done, and do nothing')

@@ -136,7 +136,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__backup)
-            opts="-j -n -c -q -v -V -h --all --jobs --label --description --tag --full --pin --plain --as --kind --dry-run --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            opts="-j -n -c -q -v -V -h --all --jobs --label --description --tag --full --reread --pin --plain --as --kind --dry-run --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -73,6 +73,7 @@ set edit:completion:arg-completer[dbbackup] = {|@words|
             cand --lock-wait 'How long to wait for another run''s lock, as in 10m [default: do not wait]'
             cand --all 'Every enabled source of the configuration, as without an argument'
             cand --full 'Make fulls, where `incremental` would have made deltas'
+            cand --reread 'Read every file of a tree, although its times say that it is what it was'
             cand --pin 'Never let cleanup remove it'
             cand --plain 'Allow a plain backup in a store that holds encrypted ones alone'
             cand -n 'Say what would be done, and do nothing'

@@ -76,6 +76,7 @@ never\t'Never'"
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l all -d 'Every enabled source of the configuration, as without an argument'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l full -d 'Make fulls, where `incremental` would have made deltas'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l reread -d 'Read every file of a tree, although its times say that it is what it was'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l pin -d 'Never let cleanup remove it'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -l plain -d 'Allow a plain backup in a store that holds encrypted ones alone'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand backup" -s n -l dry-run -d 'Say what would be done, and do nothing'

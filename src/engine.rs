@@ -23,6 +23,7 @@ pub use check::{
 };
 pub use database::{
     Database, DatabaseStamp, Extension, FileStamp, Grant, Locale, SecurityLabel, Setting, Settings,
+    TreeStamp,
 };
 pub use kinds::{DumpFormat, EngineKind, PgFormat, UnknownFormat};
 pub use rows::{Cell, RowSink, Shape};
@@ -33,7 +34,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Something that can be written out as one consistent stream.
@@ -45,9 +47,37 @@ pub trait Source {
     /// It may be called once.
     fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped>;
 
+    /// Writes the same as [`Source::dump`] to a sink that has the content of an earlier dump beside
+    /// it. A source that knows which of its content is in that need not read it.
+    fn dump_beside_base(&mut self, out: &mut dyn DeltaSink) -> Result<Dumped> {
+        self.dump(out)
+    }
+
     /// The size of the database in bytes, which is about what [`Source::dump`] will write; 0 where
     /// it is unknown. Progress and the check for free space need it.
     fn estimate(&self) -> u64;
+}
+
+/// A sink that has the content of an earlier dump, the base, beside what is written to it. All
+/// ranges are bytes of the base; none may begin before the end of the one before.
+pub trait DeltaSink: Write {
+    /// The next bytes of the content are these of the base.
+    fn copy_base(&mut self, range: Range<u64>) -> io::Result<()>;
+
+    /// What is written from now on may be like these bytes of the base.
+    fn lay_beside(&mut self, range: Range<u64>, likeness: Likeness) -> io::Result<()>;
+
+    /// What is written from now on is like nothing in the base.
+    fn lay_beside_nothing(&mut self) -> io::Result<()>;
+}
+
+/// How content is like that of an earlier dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Likeness {
+    /// What is the same is at the same distance from the beginning.
+    Pages,
+    /// What is the same may have moved, line by line.
+    Lines,
 }
 
 /// Takes a dump's content, proves it, and only then puts it where it belongs.
@@ -194,6 +224,9 @@ pub struct Contents {
     pub size_bytes: u64,
     /// SHA-256 of the file as stored, in hex.
     pub sha256: String,
+    /// Whether it is the difference from the list of the backup that the dump is built on.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_delta: bool,
 }
 
 /// `12 files (3.4 MiB) in 2 directories, 1 link`.
@@ -257,6 +290,12 @@ fn yes() -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_true(value: &bool) -> bool {
     *value
+}
+
+// As above.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// The moment as it goes into names and sidecars: whole seconds.

@@ -11,7 +11,7 @@ mod meter;
 pub use compress::Codec;
 pub use meter::{Gauge, Measurement, Meter};
 
-use self::delta::{Alignment, DeltaWriter, Stretch};
+use self::delta::{Alignment, DeltaWriter, MAX_COPY, Stretch};
 use crate::encryption::{DecryptionKey, Recipients, Sealer, Unsealer};
 use crate::error::{Error, Result};
 use crate::{encryption, interrupt, stream};
@@ -133,6 +133,7 @@ impl Encoding {
         Ok(DeltaEncodeWriter {
             delta,
             content,
+            open_copy: Stretch::default(),
             progress: Arc::clone(&self.progress),
         })
     }
@@ -294,13 +295,16 @@ impl<W: Write + Send + 'static> Write for EncodeWriter<W> {
 pub struct DeltaEncodeWriter<B: Read, W: Write + Send + 'static> {
     delta: Meter<DeltaWriter<B, EncodeWriter<W>>>,
     content: Gauge,
+    /// A stretch of the base to be copied, which may still grow.
+    open_copy: Stretch,
     progress: Progress,
 }
 
 impl<B: Read, W: Write + Send + 'static> DeltaEncodeWriter<B, W> {
     /// Reads the base to its end, and ends the stream; gives back what [`EncodeWriter::finish`]
     /// does, measured of the content itself.
-    pub fn finish(self) -> Result<(W, Measurements)> {
+    pub fn finish(mut self) -> Result<(W, Measurements)> {
+        self.close_copy()?;
         let mut delta = self.delta.into_inner();
         delta.drain_base()?;
         let (encode, _) = delta.finish()?;
@@ -316,9 +320,56 @@ impl<B: Read, W: Write + Send + 'static> DeltaEncodeWriter<B, W> {
     }
 }
 
+impl<B: Read, W: Write + Send + 'static> DeltaEncodeWriter<B, W> {
+    /// The next bytes of the content are this stretch of the base. It is read, and measured as if
+    /// it had been written. Stretches that follow one another become one.
+    pub fn copy_base(&mut self, stretch: Stretch) -> io::Result<()> {
+        interrupt::check()?;
+        if self.open_copy.length > 0 && self.open_copy.end() == stretch.offset {
+            self.open_copy.length += stretch.length;
+        } else {
+            self.close_copy()?;
+            self.open_copy = stretch;
+        }
+        while self.open_copy.length >= MAX_COPY {
+            self.copy_start(MAX_COPY)?;
+        }
+        Ok(())
+    }
+
+    /// Lays what is written from now on beside this stretch of the base.
+    pub fn align(&mut self, alignment: Alignment, stretch: Stretch) -> io::Result<()> {
+        self.close_copy()?;
+        self.delta.inner_mut().align(alignment, stretch)
+    }
+
+    /// Copies what is to be copied and does not grow any more.
+    fn close_copy(&mut self) -> io::Result<()> {
+        match self.open_copy.length {
+            0 => Ok(()),
+            length => self.copy_start(length),
+        }
+    }
+
+    /// Copies so many bytes of the open stretch.
+    fn copy_start(&mut self, length: u64) -> io::Result<()> {
+        interrupt::check()?;
+        let Stretch { offset, .. } = self.open_copy;
+        self.delta
+            .count_shown(|delta, show| delta.copy_read_base(Stretch { offset, length }, show))?;
+        self.progress.fetch_add(length, Ordering::Relaxed);
+        self.open_copy = Stretch {
+            offset: offset + length,
+            length: self.open_copy.length - length,
+        };
+        Ok(())
+    }
+}
+
 impl<B: Read, W: Write + Send + 'static> Write for DeltaEncodeWriter<B, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         interrupt::check()?;
+        self.close_copy()?;
         let count = self.delta.write(bytes)?;
         self.progress.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)

@@ -44,6 +44,9 @@ pub struct BackupArguments {
     /// Make fulls, where `incremental` would have made deltas
     #[arg(long)]
     pub full: bool,
+    /// Read every file of a tree, although its times say that it is what it was
+    #[arg(long)]
+    pub reread: bool,
     /// Never let cleanup remove it
     #[arg(long)]
     pub pin: bool,

@@ -26,6 +26,7 @@ pub fn run(
         pinned: arguments.pin,
         plain: arguments.plain,
         full: arguments.full,
+        reread: arguments.reread,
         keep_all: false,
     };
     if arguments.dry_run {

@@ -35,12 +35,11 @@ settings! {
         /// How long a backup waits for a database that another program has locked. Not set, it is
         /// one minute, and five for the tables of a PostgreSQL server.
         pub lock_timeout: LockTimeout = LockTimeout::default(),
-        /// Makes a backup of a SQLite or PostgreSQL database as the difference from an earlier one,
-        /// where that is in the same store: a delta. It restores as long as what it is built on is
-        /// there, and retention sees to that. A full is made where there is none yet, where the
-        /// deltas on the way exceed half of it, below 16 MiB, where the backup is encrypted and
-        /// `host_key` of `[encryption]` is not set, and where the store is on another machine and
-        /// there is no `cache_dir`.
+        /// Makes a backup as the difference from an earlier one, where that is in the same store:
+        /// a delta. It restores as long as what it is built on is there, and retention sees to
+        /// that. A full is made where there is none yet, where the deltas on the way exceed half
+        /// of it, below 16 MiB, where the backup is encrypted and `host_key` of `[encryption]` is
+        /// not set, and where the store is on another machine and there is no `cache_dir`.
         pub incremental: bool = false,
         /// The age of a full from which on the next backup is a full, as in `"30d"`. Not set, only
         /// the size of the deltas decides.

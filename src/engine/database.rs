@@ -51,6 +51,10 @@ pub struct Database {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Box<DatabaseStamp>>,
 
+    /// A tree of files: when what was at rest then can be known to be unchanged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree_stamp: Option<Box<TreeStamp>>,
+
     /// PostgreSQL: the database's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -126,6 +130,19 @@ pub struct FileStamp {
     pub modified: DateTime<Utc>,
     /// When it, its name or its times were last changed (ctime), to the nanosecond.
     pub changed: DateTime<Utc>,
+}
+
+/// What the times of a tree's files mean that were noted when it was read, on a running system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TreeStamp {
+    /// The id that the kernel has until its next start.
+    pub boot: String,
+    /// When that start was, by the clock of the moment: it is another one after the clock was set.
+    pub booted_at: DateTime<Utc>,
+    /// A file that was last changed (ctime) before this moment was at rest when it was read: while
+    /// it has the same times, it has the same content.
+    pub at_rest_since: DateTime<Utc>,
 }
 
 /// How a PostgreSQL database sorts and classifies characters, as `CREATE DATABASE` takes it.

@@ -10,6 +10,7 @@ mod scheduler;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tree_sink;
 mod unchanged;
 
 pub use attempt::{AttemptPlan, RunContext, create_backup};
@@ -66,6 +67,8 @@ pub struct BackupRequest {
     pub plain: bool,
     /// Whether each backup is a full, whatever it could be built on.
     pub full: bool,
+    /// Whether every file of a tree is read, whatever its times say.
+    pub reread: bool,
     /// Whether retention is left out, whatever the configuration says: who asks needs the backups.
     pub keep_all: bool,
 }
@@ -280,6 +283,7 @@ fn new_run(request: &BackupRequest, session: &Session) -> Run {
         // What a restore replaced, or stands in for it, stays until the user says otherwise.
         pinned: request.pinned || request.label == PRE_RESTORE,
         full: request.full,
+        reread: request.reread,
         lock_wait: session.lock_wait,
         config: session
             .config

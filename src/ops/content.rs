@@ -12,7 +12,7 @@ pub use cache::DumpCache;
 pub use kept_full::KeptFull;
 pub use way::{BackupWay, WayCare, WayDump};
 
-use self::way::DeltaContent;
+use self::way::{DeltaContent, ListContent};
 use super::Observer;
 use crate::encryption::{AGE, DecryptionKey, Recipients};
 use crate::engine::files::destination::OpenList;
@@ -21,7 +21,7 @@ use crate::engine::{
     Check, CheckFinding, CheckSubject, ContentDigest, Contents, Database, DumpFormat, Manifest,
 };
 use crate::error::{Error, Kind, Result};
-use crate::pipeline::delta::VCDIFF;
+use crate::pipeline::delta::{DeltaReader, VCDIFF};
 use crate::pipeline::{
     self, Codec, DecodeReader, Decoding, Encoding, Measurement, Measurements, Progress,
 };
@@ -217,6 +217,11 @@ pub fn measure_object(stored: &StoredDump<'_>, name: &str) -> Result<Measurement
 /// Opens the list of contents of a stored tree; `None` where there is none, or where it is not what
 /// was written and so proves nothing.
 pub fn open_list(stored: &StoredDump<'_>) -> Result<Option<Lines>> {
+    Ok(open_list_content(stored)?.map(Lines::new))
+}
+
+/// Opens the same as the bytes that it consists of, whether it stands alone or not.
+pub fn open_list_content(stored: &StoredDump<'_>) -> Result<Option<Box<dyn Read + Send>>> {
     let Some((name, contents)) = stored.contents() else {
         return Ok(None);
     };
@@ -228,7 +233,17 @@ pub fn open_list(stored: &StoredDump<'_>) -> Result<Option<Lines>> {
     }
     let object = stored.objects.open(&name)?;
     let decoding = stored.decoding.clone().with_codec(LIST_CODEC);
-    Ok(Some(Lines::new(decoding.with_threads(1).open(object)?)))
+    let list = decoding.with_threads(1).open(object)?;
+    if !contents.is_delta {
+        return Ok(Some(Box::new(list)));
+    }
+    let Some(way) = stored.way else {
+        return Ok(None);
+    };
+    let base = way.open_base_list()?;
+    Ok(base.map(|base| -> Box<dyn Read + Send> {
+        Box::new(ListContent(DeltaReader::new(base, list)))
+    }))
 }
 
 /// Opens the list of contents as often as it is wanted.

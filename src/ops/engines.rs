@@ -4,6 +4,7 @@
 use super::Observer;
 use super::content::{self, StoredDump};
 use crate::catalog::Backup;
+use crate::engine::files::base_tree::TreeBase;
 use crate::engine::files::{self, FilesSource};
 use crate::engine::postgres::PostgresSource;
 use crate::engine::postgres::content::DumpContentCheck;
@@ -132,6 +133,13 @@ impl Engine {
             Engine::Sqlite(source) => source,
             Engine::Postgres(source) => source.as_mut(),
             Engine::Files(source) => source.as_mut(),
+        }
+    }
+
+    /// Lets a tree be written beside an earlier backup of it.
+    pub fn set_tree_base(&mut self, base: TreeBase) {
+        if let Engine::Files(source) = self {
+            source.set_base(base);
         }
     }
 

@@ -265,13 +265,17 @@ fn list_check(stored: &StoredDump<'_>) -> Result<Option<Check>> {
         }
         Err(error) => return Err(error),
     };
-    let same = (found.size, &found.sha256) == (contents.size_bytes, &contents.sha256);
-    Ok(Some(match same {
-        true => Check::ok(CheckSubject::Contents, CheckFinding::ListAsWritten),
-        false => Check::damaged(
-            CheckSubject::Contents,
-            CheckFinding::ListDiffers { file: name },
-        ),
+    if (found.size, &found.sha256) != (contents.size_bytes, &contents.sha256) {
+        let differs = CheckFinding::ListDiffers { file: name };
+        return Ok(Some(Check::damaged(CheckSubject::Contents, differs)));
+    }
+    let fault = match stored.way.filter(|_| contents.is_delta) {
+        Some(way) => way.find_list_fault()?,
+        None => None,
+    };
+    Ok(Some(match fault {
+        None => Check::ok(CheckSubject::Contents, CheckFinding::ListAsWritten),
+        Some(fault) => Check::damaged(CheckSubject::Contents, fault),
     }))
 }
 

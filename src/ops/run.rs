@@ -31,6 +31,8 @@ pub struct Run {
     pub pinned: bool,
     /// Whether each is a full, whatever it could be built on.
     pub full: bool,
+    /// Whether every file of a tree is read, whatever its times say.
+    pub reread: bool,
     /// How long another run's lock is waited for.
     pub lock_wait: Duration,
     /// The configuration's file, for hooks.

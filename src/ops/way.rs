@@ -71,6 +71,7 @@ fn find_base(
         DecryptionKey::Given(identities) => open_sidecar(&sidecar, objects, identities)?,
         _ => sidecar,
     };
+    let contents = sidecar.contents().cloned();
     let dump = (sidecar.dump).filter(|dump| {
         sidecar.id == *id && names::is_object_of(&dump.file, id) && is_meant(dump, base)
     });
@@ -86,6 +87,7 @@ fn find_base(
         id: id.clone(),
         decoding: Decoding::new(codec_of(&dump)?).with_key(key),
         dump,
+        contents: contents.filter(|list| names::is_object_of(&list.file, id)),
     })
 }
 

@@ -49,11 +49,23 @@ impl<T> Meter<T> {
         self.inner
     }
 
-    fn count(&self, bytes: &[u8]) {
-        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.size += bytes.len() as u64;
-        tally.hash.update(bytes);
+    /// What is measured. What goes through it from here is not counted.
+    pub fn inner_mut(&mut self) -> &mut T {
+        &mut self.inner
     }
+
+    /// Lets `work` do something with what is measured, and counts the bytes that it shows to the
+    /// function that it is given.
+    pub fn count_shown<R>(&mut self, work: impl FnOnce(&mut T, &mut dyn FnMut(&[u8])) -> R) -> R {
+        let tally = &self.tally;
+        work(&mut self.inner, &mut |bytes| count(tally, bytes))
+    }
+}
+
+fn count(tally: &Mutex<MeterTally>, bytes: &[u8]) {
+    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+    tally.size += bytes.len() as u64;
+    tally.hash.update(bytes);
 }
 
 impl Gauge {
@@ -76,7 +88,7 @@ impl Gauge {
 impl<T: Write> Write for Meter<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(bytes)?;
-        self.count(&bytes[..count]);
+        self::count(&self.tally, &bytes[..count]);
         Ok(count)
     }
 
@@ -88,7 +100,7 @@ impl<T: Write> Write for Meter<T> {
 impl<T: Read> Read for Meter<T> {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(bytes)?;
-        self.count(&bytes[..count]);
+        self::count(&self.tally, &bytes[..count]);
         Ok(count)
     }
 }

@@ -6,6 +6,9 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 /// The end of the name of a list of contents, where it is not encrypted.
 const CONTENTS: &str = ".contents.json.zst";
 
+/// The same of one that is the difference from that of another backup.
+const CONTENTS_DELTA: &str = ".contents.json.vcdiff.zst";
+
 /// The end of the name of the sealed part of a sidecar.
 const SEALED: &str = ".meta.json.age";
 
@@ -27,8 +30,9 @@ pub fn sidecar_name(id: &str) -> String {
 }
 
 /// The name of the list of what is in a tree, without the extension of its encryption.
-pub fn contents_name(id: &str) -> String {
-    format!("{id}{CONTENTS}")
+pub fn contents_name(id: &str, is_delta: bool) -> String {
+    let end = if is_delta { CONTENTS_DELTA } else { CONTENTS };
+    format!("{id}{end}")
 }
 
 /// The name of the sealed part of a sidecar.
@@ -40,7 +44,7 @@ pub fn sealed_name(id: &str) -> String {
 /// extension, and is none.
 pub fn is_beside_dump(name: &str) -> bool {
     let plain = name.strip_suffix(".age").unwrap_or(name);
-    plain.ends_with(CONTENTS) || name.ends_with(SEALED)
+    plain.ends_with(CONTENTS) || plain.ends_with(CONTENTS_DELTA) || name.ends_with(SEALED)
 }
 
 /// The name of an event of this moment, to the millisecond; `random` keeps two of one moment apart.
@@ -185,11 +189,12 @@ mod tests {
         for name in [
             format!(".{event}"),
             format!("{id}.event.json"),
-            contents_name(id),
+            contents_name(id, false),
+            contents_name(id, true),
         ] {
             assert_eq!((sidecar_id(&name), event_id(&name)), (None, None), "{name}");
         }
-        assert!(is_object_of(&contents_name(id), id) && !is_object_of(&event, id));
+        assert!(is_object_of(&contents_name(id, true), id) && !is_object_of(&event, id));
     }
 
     #[test]

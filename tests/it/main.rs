@@ -12,6 +12,7 @@ mod delta_campaign;
 mod delta_copies;
 mod delta_postgres;
 mod delta_told;
+mod delta_trees;
 mod delta_unchanged;
 mod doctor;
 mod encryption;

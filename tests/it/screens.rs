@@ -212,7 +212,9 @@ fn normalised(world: &World, text: &str) -> String {
         .nodename()
         .to_string_lossy()
         .into_owned();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let text = text
+        .replace(boot.trim(), "BOOT")
         .replace(here, "/home/me")
         .replace(here.trim_start_matches('/'), "home/me")
         .replace(&format!("{}:{}", of("-un"), of("-gn")), "me:us")
@@ -228,6 +230,10 @@ fn normalised(world: &World, text: &str) -> String {
 const PATTERNS: &[(&str, &str)] = &[
     ("00000000T000000Z-hhhh", "20261120T020041Z-1a2b"),
     ("00000000T000000Z", "20261120T020041Z"),
+    (
+        "0000-00-00T00:00:00.000000000Z",
+        "2026-11-20T02:00:41.123456789Z",
+    ),
     ("0000-00-00T00:00:00", "2026-11-20T02:00:41"),
     ("0000-00-00 00:00:00", "2026-11-20 02:00:41"),
 ];

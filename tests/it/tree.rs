@@ -158,6 +158,10 @@ pub fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
         let below = entry.path().strip_prefix(root).unwrap().to_path_buf();
         let seen = entry.metadata().unwrap();
         let kind = seen.file_type();
+        if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
+            // No FIFO is saved, and to read one is to wait.
+            continue;
+        }
         let first = inodes
             .entry(seen.ino())
             .or_insert_with(|| below.clone())

@@ -49,10 +49,19 @@ pub fn warn_of_directory(place: &TreePlace) -> Option<String> {
 
 /// Warns of a database that is one file, known by its first bytes, if a program has it open.
 pub fn warn_of_file(path: &Path, file: &File, start: &[u8]) -> Option<String> {
-    let (_, _, kind) = FILE_DATABASES
-        .iter()
-        .find(|(at, magic, _)| start.get(*at..).is_some_and(|rest| rest.starts_with(magic)))?;
+    let kind = file_database(start)?;
     find_lock(file).map(|lock| warning_text(path, kind, lock.pid))
+}
+
+/// The kind of the database that a file with these first bytes is.
+pub fn file_database(start: &[u8]) -> Option<&'static str> {
+    let is_kind = |(at, magic, _): &&(usize, &[u8], &str)| {
+        (start.get(*at..)).is_some_and(|rest| rest.starts_with(magic))
+    };
+    FILE_DATABASES
+        .iter()
+        .find(is_kind)
+        .map(|(_, _, kind)| *kind)
 }
 
 /// Finds a lock of another process on the file. This takes no lock.

@@ -2,6 +2,7 @@
 //! file what it must be after a restore, so that nothing needs to be unpacked to know.
 
 use super::member::{Member, MemberKind, shown};
+use super::meta::FileMeta;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, Read, Write};
@@ -42,6 +43,17 @@ pub struct ListLine {
     /// A SQLite database that was saved through SQLite: its journal mode then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqlite: Option<String>,
+    /// Bytes that the archive takes for it: what precedes the content, the content, and what fills
+    /// its last block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<u64>,
+    /// When anything of it was last changed (ctime), as `mtime`. Left out, as `inode` is, where it
+    /// has to be read to know whether it is still the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ctime: Option<String>,
+    /// Its number in its file system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
     /// What became of it, where it is not simply there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<MemberNote>,
@@ -119,6 +131,33 @@ impl ListLine {
         }
     }
 
+    /// The same of a member that takes so many bytes of the archive.
+    pub fn with_stored(self, bytes: u64) -> Self {
+        ListLine {
+            stored: Some(bytes),
+            ..self
+        }
+    }
+
+    /// The same with what tells a later run that it is still the same. `found` is from before it
+    /// was read.
+    pub fn with_stamp(self, found: &FileMeta) -> Self {
+        ListLine {
+            ctime: Some(found.ctime().text()),
+            inode: Some(found.inode()),
+            ..self
+        }
+    }
+
+    /// The same of what has to be read every time.
+    pub fn without_stamp(self) -> Self {
+        ListLine {
+            ctime: None,
+            inode: None,
+            ..self
+        }
+    }
+
     /// Something that is not in the archive.
     pub fn missing(path: &[u8], kind: MemberType, note: MemberNote, why: Option<String>) -> Self {
         ListLine {
@@ -141,6 +180,9 @@ impl ListLine {
             target: None,
             target_hex: None,
             sqlite: None,
+            stored: None,
+            ctime: None,
+            inode: None,
             note: None,
             why: None,
         }

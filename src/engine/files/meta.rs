@@ -42,6 +42,11 @@ impl FileMeta {
         (self.dev(), self.found.st_ino as u64)
     }
 
+    /// Its number in its file system.
+    pub fn inode(&self) -> u64 {
+        self.found.st_ino as u64
+    }
+
     /// The file system.
     pub fn dev(&self) -> u64 {
         self.found.st_dev as u64
@@ -90,8 +95,8 @@ impl FileMeta {
         }
     }
 
-    /// When anything of it was.
-    fn ctime(&self) -> FileTime {
+    /// When anything of it was. No program can set it.
+    pub fn ctime(&self) -> FileTime {
         FileTime {
             seconds: self.found.st_ctime as i64,
             nanoseconds: self.found.st_ctime_nsec as u32,

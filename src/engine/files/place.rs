@@ -105,6 +105,35 @@ impl TreePlace {
         Ok(FileMeta::from(found))
     }
 
+    /// Whether what lies here lies on a disk of this machine, under its kernel's own eyes. The
+    /// numbers are those of statfs(2).
+    #[cfg(target_os = "linux")]
+    pub fn is_on_local_disk(&self) -> bool {
+        const ELSEWHERE: [u32; 13] = [
+            0x6969,      // nfs
+            0x517b,      // smb
+            0xff53_4d42, // cifs
+            0xfe53_4d42, // smb2
+            0x6573_5546, // fuse
+            0x0102_1997, // 9p
+            0x00c3_6400, // ceph
+            0x5346_414f, // afs
+            0x6b41_4653, // kafs
+            0x7375_7245, // coda
+            0x0bd0_0bd0, // lustre
+            0x786f_4256, // vboxsf
+            0x7c7c_6673, // prl_fs
+        ];
+        // The number's type differs between systems; it has 32 bits.
+        rustix::fs::fstatfs(&*self.dir)
+            .is_ok_and(|found| !ELSEWHERE.contains(&(found.f_type as u32)))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn is_on_local_disk(&self) -> bool {
+        false
+    }
+
     /// Opens a file for reading; follows no link, and waits for nobody.
     pub fn open(&self) -> io::Result<File> {
         let flags =

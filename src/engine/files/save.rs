@@ -1,10 +1,11 @@
 //! Reads one file although others may be writing to it. It is read again if it changed meanwhile,
 //! and the archive gets exactly as many bytes as its header says.
 
+use super::archive::ArchiveWriter;
+use super::base_tree::BaseMember;
 use super::listing::{ListLine, MemberNote, to_hex};
 use super::member::{Member, MemberKind, parts_of};
 use super::meta::FileMeta;
-use super::tar::TarWriter;
 use super::walk::TreeEntry;
 use super::{embedded, meta};
 use crate::engine::sqlite::registry::Claim;
@@ -126,12 +127,13 @@ pub struct SavedFile {
     pub warning: Option<String>,
 }
 
-/// Saves an opened file. The inner error is one of the file, the outer one ends the backup.
-pub fn save_file<W: Write>(
+/// Saves an opened file, beside what the base has of it. The inner error is one of the file, the
+/// outer one ends the backup.
+pub fn save_file(
     opened: &mut OpenFile,
-    as_member: &dyn Fn(MemberKind, &FileMeta) -> Member,
+    as_member: &dyn Fn(MemberKind, &OpenFile) -> Member,
     found: &TreeEntry,
-    archive: &mut TarWriter<W>,
+    archive: (&mut ArchiveWriter<'_>, Option<BaseMember>),
     buffer: &mut Vec<u8>,
 ) -> Result<Result<SavedFile, io::Error>> {
     let warning = embedded::warn_of_file(found.place.path(), &opened.file, buffer);
@@ -146,10 +148,10 @@ pub fn save_file<W: Write>(
 
 /// Saves a file that is read as a whole, until it is the same before and after. If it can't be
 /// read, it is not in the archive at all.
-fn save_small<W: Write>(
+fn save_small(
     opened: &mut OpenFile,
-    as_member: &dyn Fn(MemberKind, &FileMeta) -> Member,
-    archive: &mut TarWriter<W>,
+    as_member: &dyn Fn(MemberKind, &OpenFile) -> Member,
+    (archive, old): (&mut ArchiveWriter<'_>, Option<BaseMember>),
     buffer: &mut Vec<u8>,
 ) -> Result<Result<SavedFile, io::Error>> {
     let mut changed = true;
@@ -174,12 +176,16 @@ fn save_small<W: Write>(
     }
     buffer.truncate(opened.metadata.size().min(MAX_IN_MEMORY) as usize);
     let size = buffer.len() as u64;
-    let member = as_member(MemberKind::File { size, parts: None }, &opened.metadata);
-    archive.begin(&member)?;
+    let member = as_member(MemberKind::File { size, parts: None }, opened);
+    archive.begin(&member, old.as_ref())?;
     archive.write_all(buffer)?;
-    archive.end()?;
-    let mut line = ListLine::from_member(&member, Some(to_hex(&Sha256::digest(&buffer[..]))));
-    line.note = changed.then_some(MemberNote::Changed);
+    let stored = archive.end()?;
+    let mut line = ListLine::from_member(&member, Some(to_hex(&Sha256::digest(&buffer[..]))))
+        .with_stored(stored);
+    match changed {
+        true => line.note = Some(MemberNote::Changed),
+        false => line = line.with_stamp(&opened.metadata),
+    }
     Ok(Ok(SavedFile {
         lines: vec![line],
         size,
@@ -200,10 +206,10 @@ fn read_again(opened: &mut OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
 
 /// Saves a file that is written while it is read. If it changed, it is written once more: of
 /// members of one name the last one counts.
-fn save_large<W: Write>(
+fn save_large(
     opened: &mut OpenFile,
-    as_member: &dyn Fn(MemberKind, &FileMeta) -> Member,
-    archive: &mut TarWriter<W>,
+    as_member: &dyn Fn(MemberKind, &OpenFile) -> Member,
+    (archive, mut old): (&mut ArchiveWriter<'_>, Option<BaseMember>),
     mut parts: Option<Vec<(u64, u64)>>,
 ) -> Result<Result<SavedFile, io::Error>> {
     let max_reads = if opened.metadata.size() <= MAX_REPEATED {
@@ -219,16 +225,17 @@ fn save_large<W: Write>(
                 size,
                 parts: parts.clone(),
             },
-            &opened.metadata,
+            opened,
         );
         // A file whose first byte can't be read is better left out.
         if let Err(error) = opened.file.read_at(&mut [0], 0) {
             return Ok(Err(error));
         }
-        archive.begin(&member)?;
+        // What comes once more may not go back in the base.
+        archive.begin(&member, old.take().as_ref())?;
         let (sha256, whole) = copy_content(&opened.file, &member, archive)?;
-        archive.end()?;
-        let mut line = ListLine::from_member(&member, Some(sha256));
+        let stored = archive.end()?;
+        let mut line = ListLine::from_member(&member, Some(sha256)).with_stored(stored);
         let after = FileMeta::read(&opened.file);
         let unchanged = after
             .as_ref()
@@ -243,6 +250,9 @@ fn save_large<W: Write>(
             Ok(_) if may_repeat => Some(MemberNote::Superseded),
             Ok(_) => Some(MemberNote::Changed),
         };
+        if line.note.is_none() {
+            line = line.with_stamp(&opened.metadata);
+        }
         let superseded = line.note == Some(MemberNote::Superseded);
         lines.push(line);
         match after {
@@ -264,10 +274,10 @@ fn save_large<W: Write>(
 /// Copies the content of the member's parts, and hashes the file as an application sees it. Content
 /// that can't be had any more becomes zeros: then the inner result is `Ok(false)` if the file has
 /// become shorter, and an error if it can't be read. The outer error is the archive's.
-fn copy_content<W: Write>(
+fn copy_content(
     file: &File,
     member: &Member,
-    archive: &mut TarWriter<W>,
+    archive: &mut ArchiveWriter<'_>,
 ) -> Result<(String, io::Result<bool>)> {
     let MemberKind::File { size, parts } = &member.kind else {
         return Ok((String::new(), Ok(true)));

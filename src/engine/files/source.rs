@@ -4,9 +4,11 @@
 mod archiver;
 mod issues;
 
+use super::archive::ArchiveSink;
+use super::base_tree::{BaseMembers, TreeBase};
 use super::patterns::Patterns;
 use super::walk::{self, TreeEntry, TreeSelection, WalkStep};
-use crate::engine::{Dumped, Source};
+use crate::engine::{DeltaSink, Dumped, Source};
 use crate::error::{Context, Error, Result};
 use crate::units;
 use archiver::{Archiver, full_path};
@@ -50,6 +52,7 @@ pub struct FilesSource {
     size: u64,
     /// The names of databases with several names that have a log or a journal beside them.
     logs: HashMap<(u64, u64), Vec<PathBuf>>,
+    base: Option<TreeBase>,
 }
 
 impl FilesSource {
@@ -86,6 +89,7 @@ impl FilesSource {
             choice,
             size: 0,
             logs: HashMap::new(),
+            base: None,
         };
         source.measure()?;
         Ok(source)
@@ -94,6 +98,12 @@ impl FilesSource {
     /// The top paths.
     pub fn paths(&self) -> &[PathBuf] {
         &self.plan.paths
+    }
+
+    /// Lets [`Source::dump_beside_base`] copy what this earlier backup has. The base of the sink
+    /// MUST be its archive.
+    pub fn set_base(&mut self, base: TreeBase) {
+        self.base = Some(base);
     }
 
     /// Looks whether everything could be read, and returns in words what would be saved. The error
@@ -167,17 +177,29 @@ fn database_with_log(found: &TreeEntry) -> Option<((u64, u64), PathBuf)> {
     (found.metadata.size() > 0).then(|| (metadata.key(), base.path().to_path_buf()))
 }
 
-impl Source for FilesSource {
-    fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
+impl FilesSource {
+    fn archive<'a>(&'a self, out: ArchiveSink<'a>, base: Option<BaseMembers>) -> Result<Dumped> {
         let dir = &self.plan.scratch_dir;
         let mut list = SpooledTempFile::new_in(usize::MAX, dir);
         if !self.plan.off_disk {
             list.roll()
                 .with_context(|| format!("making the list of contents in `{}`", dir.display()))?;
         }
-        let mut archiver = Archiver::new(&self.plan, &self.logs, out, list);
+        let mut archiver = Archiver::new(&self.plan, &self.logs, out, base, list);
         walk::walk(&self.choice, &mut |step| archiver.save_step(step))?;
         archiver.finish()
+    }
+}
+
+impl Source for FilesSource {
+    fn dump(&mut self, out: &mut dyn Write) -> Result<Dumped> {
+        self.archive(ArchiveSink::Alone(out), None)
+    }
+
+    fn dump_beside_base(&mut self, out: &mut dyn DeltaSink) -> Result<Dumped> {
+        let base = self.base.take();
+        let members = base.map(|base| BaseMembers::open(base, &self.plan.paths));
+        self.archive(ArchiveSink::BesideBase(out), members.transpose()?)
     }
 
     fn estimate(&self) -> u64 {

@@ -13,7 +13,7 @@ mod tests;
 mod write;
 
 pub use read::TarReader;
-pub use write::TarWriter;
+pub use write::{TarWriter, head_size};
 
 /// Headers and contents begin at multiples of this many bytes.
 pub const BLOCK: u64 = 512;
@@ -28,6 +28,6 @@ const ACLS: [(&[u8], &[u8]); 2] = [
 ];
 
 /// Bytes that fill the last block of a content of this length.
-fn padding(length: u64) -> u64 {
+pub fn padding(length: u64) -> u64 {
     length.wrapping_neg() % BLOCK
 }

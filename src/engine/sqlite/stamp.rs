@@ -93,10 +93,15 @@ fn take_after(path: &Path, rest: TimeDelta) -> Option<DatabaseStamp> {
 
 /// Whether nothing was committed to a database since `stamp` was taken of it.
 pub fn is_unchanged(path: &Path, stamp: &DatabaseStamp) -> bool {
-    let is_same_system = boot_id().is_some_and(|boot| boot == stamp.boot)
-        && booted_at().is_some_and(|booted_at| is_same_clock(booted_at, stamp.booted_at));
+    let is_same_system = is_same_system(&stamp.boot, stamp.booted_at);
     let is_same = |(file, wal): FileStamps| file == stamp.file && wal == stamp.wal;
     is_same_system && look_twice(path).is_some_and(is_same)
+}
+
+/// Whether the system was not started since it had this boot id, nor its clock set.
+pub fn is_same_system(boot: &str, since: DateTime<Utc>) -> bool {
+    boot_id().is_some_and(|now| now == boot)
+        && booted_at().is_some_and(|booted_at| is_same_clock(booted_at, since))
 }
 
 fn is_same_clock(now: DateTime<Utc>, then: DateTime<Utc>) -> bool {
@@ -203,14 +208,14 @@ fn has_no_writer(path: &Path) -> bool {
 }
 
 /// Tells one start of the system from another.
-fn boot_id() -> Option<String> {
+pub fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().to_owned())
 }
 
 /// When the system was started, by its clock as that is now.
 #[cfg(target_os = "linux")]
-fn booted_at() -> Option<DateTime<Utc>> {
+pub fn booted_at() -> Option<DateTime<Utc>> {
     let mut since = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -222,7 +227,7 @@ fn booted_at() -> Option<DateTime<Utc>> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn booted_at() -> Option<DateTime<Utc>> {
+pub fn booted_at() -> Option<DateTime<Utc>> {
     None
 }
 

@@ -4,7 +4,7 @@
 use crate::engine::postgres::programs::PostgresVersion;
 use crate::engine::postgres::sections::DumpSections;
 use crate::engine::postgres::source::PostgresSource;
-use crate::engine::{DumpFormat, PgFormat};
+use crate::engine::{DumpFormat, PgFormat, TreeStamp};
 use crate::ops::engines::{Engine, pg_dump_major};
 use crate::pipeline::delta::{Alignment, ReopenBase, RowOptions, SectionFinder, SectionStart};
 use crate::sidecar::Sidecar;
@@ -21,13 +21,22 @@ pub enum DumpLayout {
         /// The names of the base's tables.
         base_names: HashSet<Vec<u8>>,
     },
+    /// Member by member, as the engine says.
+    Members {
+        /// The size of the base's archive in bytes.
+        archive_size: u64,
+        /// What the times of its members mean.
+        stamp: TreeStamp,
+    },
 }
 
 /// Whether content of this format can be a delta.
 pub fn can_be_delta(format: DumpFormat) -> bool {
     match format {
-        DumpFormat::Sqlite | DumpFormat::Postgres(PgFormat::Custom | PgFormat::Plain) => true,
-        DumpFormat::Postgres(PgFormat::Globals) | DumpFormat::Tar => false,
+        DumpFormat::Sqlite
+        | DumpFormat::Postgres(PgFormat::Custom | PgFormat::Plain)
+        | DumpFormat::Tar => true,
+        DumpFormat::Postgres(PgFormat::Globals) => false,
     }
 }
 
@@ -52,7 +61,16 @@ impl DumpLayout {
                     base_names: base_names.into_iter().map(String::into_bytes).collect(),
                 })
             }
-            (Engine::Postgres(_) | Engine::Files(_), _) => None,
+            (Engine::Files(_), _) => {
+                // Without it the list does not tell what lies where in the archive.
+                let stamp = base.database.as_ref()?.tree_stamp.as_deref()?;
+                base.contents()?;
+                Some(DumpLayout::Members {
+                    archive_size: base.dump.as_ref()?.content_size_bytes,
+                    stamp: stamp.clone(),
+                })
+            }
+            (Engine::Postgres(_), _) => None,
         }
     }
 
@@ -60,7 +78,7 @@ impl DumpLayout {
     /// that one thread is fast enough, and each further one would take its memory.
     pub fn decoding_threads(&self, threads: usize) -> usize {
         match self {
-            DumpLayout::Pages(_) => threads,
+            DumpLayout::Pages(_) | DumpLayout::Members { .. } => threads,
             DumpLayout::Rows { .. } => 1,
         }
     }
@@ -69,6 +87,7 @@ impl DumpLayout {
     pub fn alignment(&self, reopen: ReopenBase) -> Alignment {
         match self {
             DumpLayout::Pages(size) => Alignment::Pages(*size),
+            DumpLayout::Members { .. } => Alignment::None,
             DumpLayout::Rows { format, base_names } => {
                 let format = *format;
                 Alignment::Rows(RowOptions {
@@ -80,6 +99,16 @@ impl DumpLayout {
             }
         }
     }
+}
+
+/// Lines that may have moved, of text without sections.
+pub fn lines_alignment() -> Alignment {
+    Alignment::Rows(RowOptions {
+        finder: Box::new(|| Box::new(TableFinder(None))),
+        base_names: HashSet::new(),
+        shortest_line: 1,
+        reopen_base: None,
+    })
 }
 
 /// Whether the source writes rows as they are written in that dump: another major version of the

@@ -1,7 +1,9 @@
 //! One attempt at one backup, whatever its source: the dump, its verification, the sidecar; or a
 //! failed attempt that says why.
 
+use super::alignment::lines_alignment;
 use super::base::DeltaBase;
+use super::tree_sink::TreeSink;
 use crate::catalog::{Backup, Presence, WayState};
 use crate::encryption::AGE;
 use crate::engine::{CheckStatus, Contents, Database, DumpFormat, Dumped, EngineKind, Source};
@@ -119,7 +121,8 @@ fn write_delta(
     }
     let content = base.open(encoding.threads())?;
     let mut encode = encoding.start_delta(pending, content, base.alignment())?;
-    let dumped = engine.dump(&mut encode).map_err(as_failed)?;
+    let mut sink = TreeSink::new(&mut encode, base);
+    let dumped = engine.dump_beside_base(&mut sink).map_err(as_failed)?;
     let (pending, measured) = encode.finish()?;
     fail_point("backup: delta written")?;
     Ok((pending, dumped, measured))
@@ -216,7 +219,7 @@ impl<'a> BackupAttempt<'a> {
             .detail(format!("{}: writing {file}", self.source));
         let (mut dumped, measured) =
             self.write_dump(&mut *draft, &file, &encoding, plan, engine)?;
-        self.write_contents(&mut *draft, &mut dumped)?;
+        self.write_contents(&mut *draft, &mut dumped, plan.base.as_ref())?;
         let sidecar = self.complete_sidecar(&id, &file, plan, dumped, measured)?;
         self.verify_and_publish(draft, sidecar, &file, plan)
     }
@@ -284,26 +287,46 @@ impl<'a> BackupAttempt<'a> {
     }
 
     /// The list of what is inside, where the source made one: beside the dump, durable in the
-    /// draft.
-    fn write_contents(&self, draft: &mut dyn Draft, dumped: &mut Dumped) -> Result<()> {
+    /// draft. That of a delta is the difference from the list of its base.
+    fn write_contents(
+        &self,
+        draft: &mut dyn Draft,
+        dumped: &mut Dumped,
+        base: Option<&DeltaBase>,
+    ) -> Result<()> {
         let (Some(mut list), Some(tree)) = (dumped.contents.take(), dumped.manifest.tree.as_mut())
         else {
             return Ok(());
         };
         let encoding = self.encrypted(Encoding::new(LIST_CODEC));
-        let mut file = names::contents_name(draft.id());
+        let base_list = match base {
+            Some(base) => base.way.open_base_list()?,
+            None => None,
+        };
+        let is_delta = base_list.is_some();
+        let mut file = names::contents_name(draft.id(), is_delta);
         if encoding.recipients().is_some() {
             file = format!("{file}.{AGE}");
         }
         let pending = draft.create(&file)?;
-        let mut encode = encoding.start(pending)?;
-        stream::copy(&mut list, &mut encode)?;
-        let (pending, measured) = encode.finish()?;
+        let (pending, measured) = match base_list {
+            None => {
+                let mut encode = encoding.start(pending)?;
+                stream::copy(&mut list, &mut encode)?;
+                encode.finish()?
+            }
+            Some(base_list) => {
+                let mut encode = encoding.start_delta(pending, base_list, lines_alignment())?;
+                stream::copy(&mut list, &mut encode)?;
+                encode.finish()?
+            }
+        };
         pending.finish()?;
         tree.contents = Some(Contents {
             file,
             size_bytes: measured.stored.size,
             sha256: measured.stored.sha256,
+            is_delta,
         });
         Ok(())
     }

@@ -10,6 +10,8 @@ use super::unchanged::{UnchangedContent, find_unchanged};
 use crate::catalog::{Catalog, ListedBackup, Presence, WayState};
 use crate::config::BackupSettings;
 use crate::encryption::{DecryptionKey, Identities};
+use crate::engine::files::base_tree::TreeBase;
+use crate::engine::files::listing::Lines;
 use crate::engine::{Check, CheckStatus, DumpFormat};
 use crate::error::{Error, Hint, Kind, Result};
 use crate::failpoint::lowered;
@@ -73,6 +75,25 @@ impl DeltaBase {
             let content = open_content(&way, 1, &has_failed)?;
             Ok(Box::new(content))
         }))
+    }
+
+    /// Lets the engine of a tree copy what the base has; `trusts_times` says whether what has the
+    /// same times is taken for the same.
+    pub fn lend_to(&self, engine: &mut Engine, trusts_times: bool) {
+        let DumpLayout::Members {
+            archive_size,
+            stamp,
+        } = &self.layout
+        else {
+            return;
+        };
+        let (way, has_failed) = (Arc::clone(&self.way), Arc::clone(&self.has_failed));
+        engine.set_tree_base(TreeBase {
+            open_list: Box::new(move || Ok(way.open_base_list()?.map(Lines::new))),
+            archive_size: *archive_size,
+            stamp: trusts_times.then(|| stamp.clone()),
+            note_failure: Box::new(move || has_failed.store(true, Ordering::SeqCst)),
+        });
     }
 
     /// Where a delta of so many bytes stands.

@@ -285,7 +285,7 @@ fn prepare(
         .with_hint("set `scratch_dir` in [backup] to a place outside of it"));
     }
     engines::sweep(source)?;
-    let engine = open_engine(source, context)?;
+    let mut engine = open_engine(source, context)?;
     let catalog = catalog?;
     check_name_conflict(
         source,
@@ -296,6 +296,9 @@ fn prepare(
     )?;
     let choice = choose_delta_base(source, &engine, &catalog, context)?;
     plan.base = choice.base;
+    if let Some(base) = &plan.base {
+        base.lend_to(&mut engine, !context.run.reread);
+    }
     plan.cache = cache_of(source, context);
     check_space(plan, &engine, &catalog, store)?;
     Ok(PreparedSource {

@@ -1,9 +1,9 @@
 //! The bases of a delta, down to its full, and the content that all of them make together, in one
 //! pass forward over each file.
 
-use super::{DumpCache, KeptFull};
+use super::{DumpCache, KeptFull, LIST_CODEC};
 use crate::encryption::DecryptionKey;
-use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject};
+use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject, Contents};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::delta::DeltaReader;
 use crate::pipeline::{
@@ -22,6 +22,8 @@ pub struct WayDump {
     pub id: String,
     /// What its sidecar says of its dump.
     pub dump: Dump,
+    /// Its list of contents, where it is that of a tree.
+    pub contents: Option<Contents>,
     /// How that is decoded.
     pub decoding: Decoding,
 }
@@ -144,6 +146,58 @@ impl BackupWay {
         }
     }
 
+    /// Opens the list of contents of the nearest base; `None` where there is none, or where one
+    /// that it needs is not what was written.
+    pub fn open_base_list(&self) -> Result<Option<Box<dyn Read + Send>>> {
+        let lists = self.base_lists();
+        if lists.is_empty() || self.find_list_fault()?.is_some() {
+            return Ok(None);
+        }
+        let mut content: Option<Box<dyn Read + Send>> = None;
+        for (base, list) in lists.into_iter().rev() {
+            let object = self.objects.open(&list.file)?;
+            let decoding = base.decoding.clone().with_codec(LIST_CODEC);
+            let decode = decoding.with_threads(1).open(object)?;
+            content = Some(match content {
+                None => Box::new(decode),
+                Some(below) => Box::new(ListContent(DeltaReader::new(below, decode))),
+            });
+        }
+        Ok(content)
+    }
+
+    /// Finds what is wrong with the lists that that of the nearest base is made of.
+    pub fn find_list_fault(&self) -> Result<Option<CheckFinding>> {
+        for (_, list) in self.base_lists() {
+            let file = list.file.clone();
+            let found = match self.objects.open(&file) {
+                Ok(object) => pipeline::measure(object, &Progress::default())?,
+                Err(error) if error.kind() == Kind::NotFound => {
+                    return Ok(Some(CheckFinding::ListMissing { file }));
+                }
+                Err(error) => return Err(error),
+            };
+            if (found.size, &found.sha256) != (list.size_bytes, &list.sha256) {
+                return Ok(Some(CheckFinding::ListDiffers { file }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The lists that that of the nearest base is made of, down to a whole one; none where they do
+    /// not come to one.
+    fn base_lists(&self) -> Vec<(&WayDump, &Contents)> {
+        let mut lists = Vec::new();
+        for base in &self.bases {
+            let Some(list) = &base.contents else { break };
+            lists.push((base, list));
+            if !list.is_delta {
+                return lists;
+            }
+        }
+        Vec::new()
+    }
+
     /// Looks at every file on the way.
     pub fn check(&self, care: WayCare) -> Result<Vec<Check>> {
         let mut checks = Vec::new();
@@ -212,7 +266,9 @@ impl WayFile {
         open: &dyn Fn() -> Result<Box<dyn Read + Send>>,
         threads: usize,
     ) -> Result<WayFile> {
-        let WayDump { id, dump, decoding } = base;
+        let WayDump {
+            id, dump, decoding, ..
+        } = base;
         if matches!(
             decoding.key(),
             DecryptionKey::NotGiven | DecryptionKey::Unfit
@@ -260,6 +316,15 @@ impl Read for WayFile {
 /// The error of a file that is missing or has other bytes.
 fn base_error(finding: &CheckFinding) -> Error {
     Error::damaged(finding)
+}
+
+/// A list of contents that is made of others.
+pub struct ListContent<R>(pub R);
+
+impl<R: Read> Read for ListContent<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(as_damage)
+    }
 }
 
 /// The content of a delta on the way, whose errors name the file.

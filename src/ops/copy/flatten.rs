@@ -4,15 +4,18 @@
 use super::{Copier, send_pin};
 use crate::catalog::ListedBackup;
 use crate::encryption::AGE;
+use crate::engine::Contents;
 use crate::error::{Error, Hint, Kind, Result};
-use crate::ops::content::{codec_of, dump_extension, measure_bytes, open_content};
+use crate::ops::content::{
+    LIST_CODEC, codec_of, dump_extension, measure_bytes, open_content, open_list_content,
+};
 use crate::ops::examine::damage_error;
 use crate::ops::find::ResolvedBackup;
 use crate::ops::seal::seal_sidecar;
 use crate::ops::{BackupEncryption, Session};
 use crate::pipeline::{Encoding, Measurements};
 use crate::sidecar::{DELTA_FEATURE, Dump};
-use crate::store::{Draft, Store};
+use crate::store::{Draft, Store, names};
 use crate::stream;
 use std::sync::Arc;
 
@@ -73,7 +76,7 @@ impl Copier<'_> {
         let mut sent = measured.stored.size;
         sidecar.dump = Some(full_dump(dump, file, &encoding, measured, self.encryption));
         sidecar.requires.retain(|feature| feature != DELTA_FEATURE);
-        sent += self.send_list(&mut *draft, source, &mut sidecar)?;
+        sent += self.send_whole_list(&mut *draft, source, &found, &mut sidecar)?;
         send_pin(&mut *draft, backup)?;
         // The one before it has another sidecar there, too, and may not be there at all.
         sidecar.previous = None;
@@ -84,6 +87,41 @@ impl Copier<'_> {
         let open = seal_sidecar(&mut *draft, &mut sidecar, self.encryption)?.to_bytes();
         draft.commit(&open)?;
         Ok((sent, measure_bytes(&open)?.sha256))
+    }
+
+    /// Sends the list of contents, which stands alone there, too.
+    fn send_whole_list(
+        &self,
+        draft: &mut dyn Draft,
+        source: &str,
+        found: &ResolvedBackup,
+        sidecar: &mut Sidecar,
+    ) -> Result<u64> {
+        if !sidecar.contents().is_some_and(|list| list.is_delta) {
+            return self.send_list(draft, source, sidecar);
+        }
+        let recipients = self.encryption.map(|how| &how.recipients);
+        let mut file = names::contents_name(&sidecar.id, false);
+        if recipients.is_some() {
+            file = format!("{file}.{AGE}");
+        }
+        let mut content = open_list_content(&found.stored())?
+            .ok_or_else(|| Error::damaged("its list of contents is not what was written"))?;
+        let encoding = Encoding::new(LIST_CODEC).with_recipients(recipients);
+        let mut encode = encoding.start(self.bounded(draft.create(&file)?))?;
+        stream::copy(&mut content, &mut encode)?;
+        let (sink, measured) = encode.finish()?;
+        sink.into_inner().finish()?;
+        let tree = sidecar.manifest.as_mut().and_then(|all| all.tree.as_mut());
+        if let Some(list) = tree.and_then(|tree| tree.contents.as_mut()) {
+            *list = Contents {
+                file,
+                size_bytes: measured.stored.size,
+                sha256: measured.stored.sha256,
+                is_delta: false,
+            };
+        }
+        Ok(measured.stored.size)
     }
 
     /// Decodes the content, and encodes it into the draft. What does not decode to what was saved

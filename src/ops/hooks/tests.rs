@@ -28,6 +28,7 @@ impl Surroundings {
             tags: BTreeMap::new(),
             pinned: false,
             full: false,
+            reread: false,
             lock_wait: Duration::ZERO,
             config: Some("/etc/dbbackup.toml".into()),
         };

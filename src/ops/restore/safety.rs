@@ -78,6 +78,7 @@ pub fn create_safety_backup(
         tags: BTreeMap::new(),
         pinned: true,
         full: true,
+        reread: false,
         lock_wait: session.lock_wait,
         config: None,
     };

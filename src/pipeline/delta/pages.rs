@@ -52,6 +52,19 @@ impl PageAligner {
         PageAligner::new(MAX_WINDOW, Stretch::default())
     }
 
+    /// Lets the stretch go on with the one that follows it. That is possible where the content was
+    /// as long as the stretch, so that pages still lie beside those that they were; returns whether
+    /// it was.
+    pub fn grow(&mut self, page_size: usize, next: Stretch) -> bool {
+        let is_next = self.page_size == page_size
+            && self.stretch.length == self.filling.content.len() as u64
+            && self.stretch.end() == next.offset;
+        if is_next {
+            self.stretch.length += next.length;
+        }
+        is_next
+    }
+
     /// Takes some of the content, and encodes a block when it is full.
     pub fn write<B: Read, W: Write>(
         &mut self,

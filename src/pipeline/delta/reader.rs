@@ -306,7 +306,7 @@ fn wrong_checksum(at: u64) -> io::Error {
 }
 
 /// The error of a base that ends inside a stretch that is copied.
-fn short_base(end: u64, stretch: Stretch) -> io::Error {
+pub fn short_base(end: u64, stretch: Stretch) -> io::Error {
     damaged(format!(
         "the base is not that of the delta: it ends at byte {end}, and the delta copies up to byte \
          {}",

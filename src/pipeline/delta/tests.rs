@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 
 mod damage;
 mod laws;
+mod members;
 
 /// How a test aligns.
 #[derive(Debug, Clone, Copy)]

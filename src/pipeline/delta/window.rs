@@ -136,16 +136,16 @@ fn copied_stretch(step: &Instruction) -> Option<Stretch> {
     }
 }
 
-/// Appends a window that is this stretch of the base, at most [`MAX_COPY`] bytes, which nobody has
-/// read: it has no checksum.
-fn push_unread_copy(out: &mut Vec<u8>, stretch: Stretch) {
+/// Appends a window that is this stretch of the base, at most [`MAX_COPY`] bytes. Where nobody has
+/// read it, it has no checksum.
+fn push_copy(out: &mut Vec<u8>, stretch: Stretch, checksum: Option<u32>) {
     let mut instructions = InstructionWriter::default();
     instructions.push(Instruction::Copy {
         offset: 0,
         length: stretch.length as usize,
     });
     let parts = [&[][..], &instructions.opcodes, &instructions.addresses];
-    push_window(out, Some(stretch), stretch.length, None, parts);
+    push_window(out, Some(stretch), stretch.length, checksum, parts);
 }
 
 /// Appends a window of these parts: data, opcodes, addresses.
@@ -207,7 +207,7 @@ impl<W: Write> WindowSink<W> {
         while stretch.length > 0 {
             let length = stretch.length.min(MAX_COPY);
             window.clear();
-            push_unread_copy(&mut window, Stretch { length, ..stretch });
+            push_copy(&mut window, Stretch { length, ..stretch }, None);
             let statistics = DeltaStatistics {
                 copied: length,
                 unread: length,
@@ -220,6 +220,17 @@ impl<W: Write> WindowSink<W> {
             };
         }
         Ok(())
+    }
+
+    /// Writes a window that is this stretch of the base, which was read, with its checksum.
+    pub fn write_copy(&mut self, stretch: Stretch, checksum: u32) -> io::Result<()> {
+        let mut window = Vec::new();
+        push_copy(&mut window, stretch, Some(checksum));
+        let statistics = DeltaStatistics {
+            copied: stretch.length,
+            ..DeltaStatistics::default()
+        };
+        self.write(&window, statistics)
     }
 
     /// Writes the end, and gives the inner sink back.

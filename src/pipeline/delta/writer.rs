@@ -1,12 +1,17 @@
 //! The pushing side: new content comes in, the base is pulled in step, windows go out.
 
+use super::format::MAX_COPY;
 use super::pages::{PageAligner, PageCrew};
-use super::reader::failed_before;
+use super::reader::{failed_before, short_base};
 use super::rows::{RowAligner, RowOptions};
 use super::statistics::DeltaStatistics;
 use super::stretch::{BaseStream, Stretch};
 use super::window::WindowSink;
+use libdeflater::Adler32;
 use std::io::{self, Read, Write};
+
+/// What is read at once of a stretch that is copied, in bytes.
+const READ: usize = 256 << 10;
 
 /// How content and base are laid side by side.
 pub enum Alignment {
@@ -34,6 +39,7 @@ pub struct DeltaWriter<B: Read, W: Write> {
     stretch_end: u64,
     /// A stretch to be copied, which may still grow.
     open_copy: Stretch,
+    copy_buffer: Vec<u8>,
     /// After an error the delta lacks something, and must not be finished.
     has_failed: bool,
 }
@@ -56,18 +62,61 @@ impl<B: Read, W: Write> DeltaWriter<B, W> {
             aligner,
             stretch_end,
             open_copy: Stretch::default(),
+            copy_buffer: Vec::new(),
             has_failed: false,
         }
     }
 
     /// Aligns what is written from now on with this stretch of the base; with
-    /// [`Alignment::None`] the stretch says nothing.
+    /// [`Alignment::None`] the stretch says nothing. Stretches of pages that follow one another
+    /// become one, where all content of the one before was as long as that.
     ///
     /// # Errors
     /// One of what was written before; [`InvalidInput`](io::ErrorKind::InvalidInput) for a stretch
     /// that begins before the end of the one before.
     pub fn align(&mut self, alignment: Alignment, stretch: Stretch) -> io::Result<()> {
-        self.unless_failed(|writer| writer.start_stretch(alignment, stretch))
+        self.unless_failed(|writer| {
+            if let (Aligner::Pages(pages), Alignment::Pages(size)) =
+                (&mut writer.aligner, &alignment)
+                && writer.open_copy.length == 0
+                && pages.grow(*size, stretch)
+            {
+                writer.stretch_end = stretch.end();
+                return Ok(());
+            }
+            writer.start_stretch(alignment, stretch)
+        })
+    }
+
+    /// Writes that this stretch of the base comes next. Unlike that of [`DeltaWriter::copy_base`]
+    /// it is read, has a checksum in the delta, and `show` is given all of its bytes. What is
+    /// written after it is new, until [`DeltaWriter::align`] is called.
+    ///
+    /// # Errors
+    /// As those of [`DeltaWriter::align`]; [`InvalidData`](io::ErrorKind::InvalidData) where the
+    /// base ends before the stretch does.
+    pub fn copy_read_base(
+        &mut self,
+        stretch: Stretch,
+        show: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<()> {
+        self.unless_failed(|writer| {
+            writer.check_order(stretch)?;
+            writer.start_stretch(Alignment::None, stretch)?;
+            writer.stretch_end = stretch.end();
+            writer.base.skip_to(stretch.offset)?;
+            let mut from = stretch.offset;
+            while from < stretch.end() {
+                let length = MAX_COPY.min(stretch.end() - from);
+                let part = Stretch {
+                    offset: from,
+                    length,
+                };
+                writer.copy_part(part, show)?;
+                from = part.end();
+            }
+            Ok(())
+        })
     }
 
     /// Writes that this stretch of the base comes next. It is not read, and has no checksum in the
@@ -132,6 +181,24 @@ impl<B: Read, W: Write> DeltaWriter<B, W> {
             Aligner::Pages(pages) => pages.flush(base, &mut self.crew, sink),
             Aligner::Rows(rows) => rows.flush(base, sink),
         }
+    }
+
+    /// Reads a part of the base and writes it as one window.
+    fn copy_part(&mut self, part: Stretch, show: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let mut sum = Adler32::new();
+        self.copy_buffer.resize(READ, 0);
+        while self.base.position() < part.end() {
+            let left = part.end() - self.base.position();
+            let most = left.min(READ as u64) as usize;
+            let count = self.base.read(&mut self.copy_buffer[..most])?;
+            if count == 0 {
+                return Err(short_base(self.base.position(), part));
+            }
+            let bytes = &self.copy_buffer[..count];
+            sum.update(bytes);
+            show(bytes);
+        }
+        self.sink.write_copy(part, sum.sum())
     }
 
     /// Writes the windows of a stretch that does not grow any more.

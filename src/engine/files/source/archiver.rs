@@ -5,19 +5,19 @@ mod databases;
 
 use super::Plan;
 use super::issues::{Issue, Issues};
+use crate::engine::files::archive::{ArchiveSink, ArchiveWriter};
+use crate::engine::files::base_tree::{self, BaseMember, BaseMembers};
 use crate::engine::files::listing::{ListLine, MemberNote, MemberType};
 use crate::engine::files::member::{Member, MemberKind, shown};
 use crate::engine::files::meta::{self, FileMeta};
 use crate::engine::files::save::{self, OpenOutcome};
 use crate::engine::files::sqlite::{ReadClaim, claim_to_read, is_database};
-use crate::engine::files::tar::TarWriter;
 use crate::engine::files::walk::{TreeEntry, WalkStep};
 use crate::engine::files::{embedded, names::Ids};
-use crate::engine::{Database, Dumped, Manifest, Tree};
+use crate::engine::{Database, Dumped, Manifest, Tree, TreeStamp};
 use crate::error::{Error, Result};
-
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{self, BufWriter, Seek};
 use std::path::PathBuf;
 use tempfile::SpooledTempFile;
 
@@ -25,9 +25,14 @@ use tempfile::SpooledTempFile;
 const MAX_CHANGED_NAMED: usize = 100;
 
 /// The writer of a tree into an archive and its list of contents.
-pub struct Archiver<'a, W: Write> {
+pub struct Archiver<'a> {
     plan: &'a Plan,
-    archive: TarWriter<BufWriter<W>>,
+    archive: ArchiveWriter<'a>,
+    /// What an earlier backup has, where this one is built on it.
+    base: Option<BaseMembers>,
+    /// What that has of the member that is being saved.
+    old: Option<BaseMember>,
+    stamp: Option<TreeStamp>,
     list: BufWriter<SpooledTempFile>,
     /// The files with several names: the path of each in the archive, and its metadata when it was
     /// saved.
@@ -48,18 +53,22 @@ pub fn full_path(name: &[u8]) -> String {
     format!("/{}", shown(name))
 }
 
-impl<'a, W: Write> Archiver<'a, W> {
-    /// Begins an archive in `out` and a list of contents in `list`. `logs` has the names of
-    /// databases with several names that have a log.
+impl<'a> Archiver<'a> {
+    /// Begins an archive in `out`, beside that of `base`, and a list of contents in `list`. `logs`
+    /// has the names of databases with several names that have a log.
     pub fn new(
         plan: &'a Plan,
         logs: &'a HashMap<(u64, u64), Vec<PathBuf>>,
-        out: W,
+        out: ArchiveSink<'a>,
+        base: Option<BaseMembers>,
         list: SpooledTempFile,
     ) -> Self {
         Archiver {
             plan,
-            archive: TarWriter::new(BufWriter::with_capacity(256 << 10, out)),
+            archive: ArchiveWriter::new(out),
+            base,
+            old: None,
+            stamp: base_tree::take_stamp(),
             list: BufWriter::with_capacity(256 << 10, list),
             links: HashMap::new(),
             databases: HashMap::new(),
@@ -89,6 +98,10 @@ impl<'a, W: Write> Archiver<'a, W> {
     }
 
     fn save(&mut self, found: TreeEntry) -> Result<()> {
+        self.old = match &mut self.base {
+            Some(base) => base.find(&found.name)?,
+            None => None,
+        };
         let kind = found.metadata.file_type();
         if kind.is_file() {
             return self.save_file(found);
@@ -135,10 +148,30 @@ impl<'a, W: Write> Archiver<'a, W> {
     }
 
     fn save_without_content(&mut self, found: &TreeEntry, kind: MemberKind) -> Result<()> {
+        if self.copy_unchanged(found, kind.clone())? {
+            return Ok(());
+        }
         let member = self.member(found, kind);
-        self.archive.begin(&member)?;
-        self.archive.end()?;
-        ListLine::from_member(&member, None).write(&mut self.list)
+        self.archive.begin(&member, self.old.as_ref())?;
+        let stored = self.archive.end()?;
+        ListLine::from_member(&member, None)
+            .with_stored(stored)
+            .with_stamp(&found.metadata)
+            .write(&mut self.list)
+    }
+
+    /// Copies what is known to be what the base has, and lists it; returns whether it was.
+    fn copy_unchanged(&mut self, found: &TreeEntry, kind: MemberKind) -> Result<bool> {
+        let (Some(base), Some(old)) = (&mut self.base, &self.old) else {
+            return Ok(false);
+        };
+        let now = meta::member(&found.name, kind, &found.metadata, Vec::new(), &self.ids);
+        if !base.is_unchanged(&old.line, ListLine::from_member(&now, None), found) {
+            return Ok(false);
+        }
+        self.archive.copy(old)?;
+        old.line.write(&mut self.list)?;
+        Ok(true)
     }
 
     fn save_file(&mut self, found: TreeEntry) -> Result<()> {
@@ -157,6 +190,12 @@ impl<'a, W: Write> Archiver<'a, W> {
         }
         if let Some(warning) = embedded::warn_of_directory(&found.place) {
             self.warnings.push(warning);
+        }
+        let size = found.metadata.size();
+        let unread = MemberKind::File { size, parts: None };
+        if self.copy_unchanged(&found, unread)? {
+            self.count_file(&found, key, size);
+            return Ok(());
         }
         let claim = self
             .plan
@@ -193,16 +232,19 @@ impl<'a, W: Write> Archiver<'a, W> {
         found: &TreeEntry,
         key: (u64, u64),
     ) -> Result<()> {
-        let xattrs = meta::xattrs_of(&opened.file);
+        // Whether it can be copied later is asked of other files than itself, too.
+        let is_database = is_database(&self.buffer, opened.metadata.size(), &found.place)
+            || embedded::file_database(&self.buffer).is_some();
         let ids = &self.ids;
-        let as_member = |kind: MemberKind, now: &FileMeta| {
-            meta::member(&found.name, kind, now, xattrs.clone(), ids)
+        let as_member = |kind: MemberKind, now: &save::OpenFile| {
+            let xattrs = meta::xattrs_of(&now.file);
+            meta::member(&found.name, kind, &now.metadata, xattrs, ids)
         };
         let saved = match save::save_file(
             opened,
             &as_member,
             found,
-            &mut self.archive,
+            (&mut self.archive, self.old.take()),
             &mut self.buffer,
         )? {
             Ok(saved) => saved,
@@ -211,7 +253,10 @@ impl<'a, W: Write> Archiver<'a, W> {
             }
         };
         for line in &saved.lines {
-            line.write(&mut self.list)?;
+            match is_database {
+                true => line.clone().without_stamp().write(&mut self.list)?,
+                false => line.write(&mut self.list)?,
+            }
             match line.note {
                 Some(MemberNote::Changed) => {
                     if self.tree.changed.len() < MAX_CHANGED_NAMED {
@@ -282,6 +327,9 @@ impl<'a, W: Write> Archiver<'a, W> {
             );
         }
         self.archive.finish()?;
+        if let Some(base) = self.base {
+            base.finish()?;
+        }
         let mut list = self
             .list
             .into_inner()
@@ -303,6 +351,7 @@ impl<'a, W: Write> Archiver<'a, W> {
             paths: self.plan.paths.clone(),
             size_bytes: self.tree.bytes,
             selected_by,
+            tree_stamp: self.stamp.map(Box::new),
             ..Database::default()
         };
         let manifest = Manifest {

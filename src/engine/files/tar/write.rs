@@ -17,8 +17,17 @@ const LARGE_NUMBER: u64 = 0o77_777_777_777;
 /// written, exactly as many as announced, and then [`TarWriter::end`] called.
 pub struct TarWriter<W: Write> {
     out: W,
+    position: u64,
     left: u64,
     pad: u64,
+}
+
+/// The bytes that the archive takes for a member besides its content and what fills the last block
+/// of that.
+pub fn head_size(member: &Member) -> Result<u64> {
+    let mut writer = TarWriter::new(io::sink());
+    writer.begin(member)?;
+    Ok(writer.position)
 }
 
 impl<W: Write> TarWriter<W> {
@@ -26,6 +35,7 @@ impl<W: Write> TarWriter<W> {
     pub fn new(out: W) -> Self {
         TarWriter {
             out,
+            position: 0,
             left: 0,
             pad: 0,
         }
@@ -59,8 +69,30 @@ impl<W: Write> TarWriter<W> {
         self.pad = padding(self.left);
         header.set_size(self.left);
         header.set_cksum();
-        self.out.write_all(header.as_bytes())?;
+        self.put(header.as_bytes())?;
         self.write_all(&map)?;
+        Ok(())
+    }
+
+    /// Bytes that the archive has so far.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// What the archive is written to. Whole members that are written there past the writer MUST be
+    /// [counted](TarWriter::count_passed).
+    pub fn sink_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
+    /// Counts bytes that went past the writer.
+    pub fn count_passed(&mut self, count: u64) {
+        self.position += count;
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.position += bytes.len() as u64;
         Ok(())
     }
 
@@ -69,8 +101,7 @@ impl<W: Write> TarWriter<W> {
         if self.left > 0 {
             return Err(io::Error::other("a member of the archive was cut off").into());
         }
-        self.out
-            .write_all(&[0; BLOCK as usize][..self.pad as usize])?;
+        self.put(&[0; BLOCK as usize][..self.pad as usize])?;
         self.pad = 0;
         Ok(())
     }
@@ -109,10 +140,9 @@ impl<W: Write> TarWriter<W> {
         header.set_mtime(0);
         header.set_size(records.len() as u64);
         header.set_cksum();
-        self.out.write_all(header.as_bytes())?;
-        self.out.write_all(records)?;
-        self.out
-            .write_all(&[0; BLOCK as usize][..padding(records.len() as u64) as usize])?;
+        self.put(header.as_bytes())?;
+        self.put(records)?;
+        self.put(&[0; BLOCK as usize][..padding(records.len() as u64) as usize])?;
         Ok(())
     }
 }
@@ -125,7 +155,7 @@ impl<W: Write> Write for TarWriter<W> {
                 "more was written than the archive's header says",
             ));
         }
-        self.out.write_all(bytes)?;
+        self.put(bytes)?;
         self.left -= bytes.len() as u64;
         Ok(bytes.len())
     }

@@ -2,6 +2,7 @@
 //! log and journal are not saved beside it.
 
 use super::{Archiver, full_path};
+use crate::engine::files::archive::ArchiveWriter;
 use crate::engine::files::listing::{ListLine, MemberNote, to_hex};
 use crate::engine::files::member::{Member, MemberKind};
 use crate::engine::files::meta;
@@ -9,7 +10,6 @@ use crate::engine::files::place::TreePlace;
 use crate::engine::files::save::{self, OpenOutcome};
 use crate::engine::files::source::issues::Issue;
 use crate::engine::files::sqlite::{JOURNAL_MAGIC, WAL_MAGIC, looks_like_a_database, starts_with};
-use crate::engine::files::tar::TarWriter;
 use crate::engine::files::walk::TreeEntry;
 use crate::engine::sqlite::source::StreamedDatabase;
 use crate::engine::sqlite::{Spool, SqliteSource};
@@ -20,7 +20,7 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-impl<W: Write> Archiver<'_, W> {
+impl Archiver<'_> {
     /// Saves a SQLite database, as of one point in time, as a plain single file.
     pub(super) fn save_database(&mut self, found: &TreeEntry, key: (u64, u64)) -> Result<()> {
         let (place, shown) = (&found.place, found.place.path());
@@ -38,20 +38,15 @@ impl<W: Write> Archiver<'_, W> {
         let mut begun: Option<Member> = None;
         let mut hash = Sha256::new();
         let xattrs = found.place.xattrs();
-        let ids = &self.ids;
+        let (ids, old) = (&self.ids, self.old.take());
         let mut out = HashingWriter {
             hash: &mut hash,
             out: &mut self.archive,
         };
         let streamed = source.stream(|size| {
             let kind = MemberKind::File { size, parts: None };
-            out.out.begin(begun.insert(meta::member(
-                &found.name,
-                kind,
-                &found.metadata,
-                xattrs,
-                ids,
-            )))?;
+            let member = meta::member(&found.name, kind, &found.metadata, xattrs, ids);
+            out.out.begin(begun.insert(member), old.as_ref())?;
             Ok(&mut out as &mut dyn Write)
         });
         match (streamed, begun) {
@@ -79,8 +74,9 @@ impl<W: Write> Archiver<'_, W> {
         hash: Sha256,
         streamed: StreamedDatabase,
     ) -> Result<()> {
-        self.archive.end()?;
-        let mut line = ListLine::from_member(member, Some(to_hex(&hash.finalize())));
+        let stored = self.archive.end()?;
+        let mut line =
+            ListLine::from_member(member, Some(to_hex(&hash.finalize()))).with_stored(stored);
         line.sqlite = Some(streamed.journal_mode);
         self.tree.databases += 1;
         let leaf = streamed.path.strip_prefix(found.place.openable_dir_path());
@@ -120,9 +116,10 @@ impl<W: Write> Archiver<'_, W> {
     ) -> Result<()> {
         let left = self.archive.left();
         self.archive.fill()?;
-        self.archive.end()?;
+        let stored = self.archive.end()?;
         save::hash_zeros(&mut hash, left)?;
-        let mut line = ListLine::from_member(member, Some(to_hex(&hash.finalize())));
+        let mut line =
+            ListLine::from_member(member, Some(to_hex(&hash.finalize()))).with_stored(stored);
         (line.note, line.why) = (Some(MemberNote::Cut), Some(error.message()));
         self.issues.add(
             Issue::Partial,
@@ -207,12 +204,12 @@ impl<W: Write> Archiver<'_, W> {
 }
 
 /// A writer into the archive that hashes what it writes.
-struct HashingWriter<'a, W: Write> {
+struct HashingWriter<'a, 'b> {
     hash: &'a mut Sha256,
-    out: &'a mut TarWriter<W>,
+    out: &'a mut ArchiveWriter<'b>,
 }
 
-impl<W: Write> Write for HashingWriter<'_, W> {
+impl Write for HashingWriter<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.out.write(bytes)?;
         self.hash.update(&bytes[..count]);
