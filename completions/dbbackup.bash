@@ -16,6 +16,9 @@ _dbbackup() {
             ",$1")
                 cmd="dbbackup"
                 ;;
+            dbbackup,adopt)
+                cmd="dbbackup__subcmd__adopt"
+                ;;
             dbbackup,backup)
                 cmd="dbbackup__subcmd__backup"
                 ;;
@@ -67,6 +70,9 @@ _dbbackup() {
             dbbackup,restore)
                 cmd="dbbackup__subcmd__restore"
                 ;;
+            dbbackup,schedule)
+                cmd="dbbackup__subcmd__schedule"
+                ;;
             dbbackup,show)
                 cmd="dbbackup__subcmd__show"
                 ;;
@@ -91,6 +97,15 @@ _dbbackup() {
             dbbackup__subcmd__key,sheet)
                 cmd="dbbackup__subcmd__key__subcmd__sheet"
                 ;;
+            dbbackup__subcmd__schedule,install)
+                cmd="dbbackup__subcmd__schedule__subcmd__install"
+                ;;
+            dbbackup__subcmd__schedule,remove)
+                cmd="dbbackup__subcmd__schedule__subcmd__remove"
+                ;;
+            dbbackup__subcmd__schedule,show)
+                cmd="dbbackup__subcmd__schedule__subcmd__show"
+                ;;
             *)
                 ;;
         esac
@@ -98,12 +113,58 @@ _dbbackup() {
 
     case "${cmd}" in
         dbbackup)
-            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats report guard cat export doctor init notify key completions help"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats report guard cat export doctor init notify schedule adopt key completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__adopt)
+            opts="-n -c -q -v -V -h --as --label --copy --dry-run --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --as)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -586,7 +647,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__help)
-            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats report guard cat export doctor init notify key completions help configuration sqlite postgresql files stores keys retention monitoring hooks scripts recovery security"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats report guard cat export doctor init notify schedule adopt key completions help configuration sqlite postgresql files stores keys retention monitoring hooks scripts recovery security"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1016,6 +1077,178 @@ _dbbackup() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__schedule)
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help install show remove"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__schedule__subcmd__install)
+            opts="-n -c -q -v -V -h --at --every --label --verify --status --cron --systemd --force --dry-run --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --at)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --every)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --label)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --verify)
+                    COMPREPLY=($(compgen -W "daily weekly monthly never" -- "${cur}"))
+                    return 0
+                    ;;
+                --status)
+                    COMPREPLY=($(compgen -W "hourly daily never" -- "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__schedule__subcmd__remove)
+            opts="-n -c -q -v -V -h --cron --systemd --force --dry-run --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__schedule__subcmd__show)
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

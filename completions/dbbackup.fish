@@ -56,6 +56,8 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "export" -d 'Write
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "doctor" -d 'Say whether a backup would succeed, and if not, why and what to do'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "init" -d 'Write a first configuration from what is found on this machine'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "notify" -d 'Send what waits to be told, or try whether messages arrive'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "schedule" -d 'Have backups made, proven and looked after by systemd or cron'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "adopt" -d 'Make backups of the dumps that another tool left, without copying them'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "key" -d 'Make keys, and write down what a restore needs'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "completions" -d 'Print the completions for a shell'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "help" -d 'Show the help of a command, or a topic'
@@ -388,6 +390,96 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -s v -l verbos
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand notify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -f -a "install" -d 'Write the schedule, or bring it up to date, and have it obeyed'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -f -a "show" -d 'Show what is installed, when it runs next, and what an install would change'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and not __fish_seen_subcommand_from install show remove" -f -a "remove" -d 'Remove this configuration\'s schedule, and nothing else'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l at -d 'When backups are made, as 02:30, in the machine\'s time [default: between 03:00 and 05:00, always the same]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l every -d 'How often: 5m to 30m, 1h to 12h, 1d, 1w; what divides an hour or a day evenly [default: 1d]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l label -d 'The label of the backups [default: scheduled]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l verify -d 'How often the newest backups are restored for trial [default: weekly]' -r -f -a "daily\t''
+weekly\t''
+monthly\t''
+never\t''"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l status -d 'How often it is looked whether backups are fresh and proven [default: daily]' -r -f -a "hourly\t''
+daily\t''
+never\t''"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l cron -d 'Lines of a crontab, not timers of systemd'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l systemd -d 'Timers of systemd, not lines of a crontab [default: where systemd runs]'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l force -d 'Replace what somebody has changed, too'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -s n -l dry-run -d 'Print what would be written, and change nothing'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -l cron -d 'Lines of a crontab, not timers of systemd'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -l systemd -d 'Timers of systemd, not lines of a crontab [default: where systemd runs]'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -l force -d 'Remove what somebody has changed, too'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -s n -l dry-run -d 'Print what would be removed, and change nothing'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand schedule; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -l as -d 'The source that they become backups of [default: what their names tell]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -l label -d 'The label of the backups [default: adopted]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -l copy -d 'Copy them: for a store on another file system, or files that others may write to'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -s n -l dry-run -d 'Say what there is, and read and change nothing'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand adopt" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand key; and not __fish_seen_subcommand_from init prove sheet" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F

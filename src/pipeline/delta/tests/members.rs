@@ -28,7 +28,9 @@ fn parts() -> impl Strategy<Value = Vec<MemberPart>> {
         4 => size().prop_map(MemberPart::Copied),
         4 => (size(), prop_oneof![Just(AlignmentKind::Pages(4096)), kind()], edits())
             .prop_map(|(size, kind, edits)| MemberPart::Beside(size, kind, edits)),
-        2 => size().prop_map(|size| MemberPart::Beside(size, AlignmentKind::Pages(4096), Vec::new())),
+        2 => size().prop_map(|size| {
+            MemberPart::Beside(size, AlignmentKind::Pages(4096), Vec::new())
+        }),
         1 => size().prop_map(MemberPart::New),
         1 => size().prop_map(MemberPart::Skipped),
     ];
