@@ -36,18 +36,16 @@ settings! {
         /// one minute, and five for the tables of a PostgreSQL server.
         pub lock_timeout: LockTimeout = LockTimeout::default(),
         /// Makes a backup as the difference from an earlier one, where that is in the same store:
-        /// a delta. It restores as long as what it is built on is there, and retention sees to
-        /// that. A full is made where there is none yet, where the deltas on the way exceed half
+        /// a delta. A full is made where there is none yet, where the deltas on the way exceed half
         /// of it, below 16 MiB, where the backup is encrypted and `host_key` of `[encryption]` is
         /// not set, and where the store is on another machine and there is no `cache_dir`.
         pub incremental: bool = false,
         /// The age of a full from which on the next backup is a full, as in `"30d"`. Not set, only
         /// the size of the deltas decides.
         pub full_every: Option<Span> = None,
-        /// A directory in which the newest full of each source, and the deltas on its way, are
-        /// kept as they are stored, where backups go straight to a store on another machine. So
-        /// they can be deltas, and nothing is fetched for that. It takes as much as the fulls, and
-        /// half as much again. Without it they are fulls.
+        /// A directory that keeps, as they are stored, the newest full of each source and the
+        /// deltas on its way, where backups go straight to a store on another machine: without it
+        /// those are fulls. It takes up to one and a half times the fulls.
         pub cache_dir: Option<PathBuf> = None,
         /// The stores, of `[stores]`, that get a copy of each backup after it was made. Earlier
         /// backups that are not there yet follow, the newest first.

@@ -27,10 +27,8 @@ settings! {
         pub metadata: MetadataDisclosure = MetadataDisclosure::Sealed,
         /// Encrypts to a key of this machine, too, so that it can make deltas: without that it
         /// can't read what a delta is built on, and every backup is a full. Who takes over the
-        /// machine can then read the backups that it made. The key is `host.key` in systemd's
-        /// `$STATE_DIRECTORY`, else in `/var/lib/dbbackup` for root and in
-        /// `$XDG_STATE_HOME/dbbackup` or `~/.local/state/dbbackup` for others. The first run makes
-        /// it; where it is lost, the next one makes another, and a full.
+        /// machine can then read the backups that it made. The first run makes the key, in
+        /// `/var/lib/dbbackup` for root and in `~/.local/state/dbbackup` for others.
         pub host_key: bool = false,
         /// A file with private keys, for commands that read backups: an identity file of age, which
         /// may itself be encrypted with a passphrase, or a private key of SSH. `--identity` and
