@@ -14,7 +14,7 @@ use crate::ops::find::ResolvedBackup;
 use crate::ops::seal::seal_sidecar;
 use crate::ops::{BackupEncryption, Session};
 use crate::pipeline::{Encoding, Measurements};
-use crate::sidecar::{DELTA_FEATURE, Dump};
+use crate::sidecar::{DELTA_FEATURE, Dump, Sidecar};
 use crate::store::{Draft, Store, names};
 use crate::stream;
 use std::sync::Arc;
