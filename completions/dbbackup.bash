@@ -61,6 +61,9 @@ _dbbackup() {
             dbbackup,pin)
                 cmd="dbbackup__subcmd__pin"
                 ;;
+            dbbackup,report)
+                cmd="dbbackup__subcmd__report"
+                ;;
             dbbackup,restore)
                 cmd="dbbackup__subcmd__restore"
                 ;;
@@ -95,7 +98,7 @@ _dbbackup() {
 
     case "${cmd}" in
         dbbackup)
-            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats guard cat export doctor init notify key completions help"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats report guard cat export doctor init notify key completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -583,7 +586,7 @@ _dbbackup() {
             return 0
             ;;
         dbbackup__subcmd__help)
-            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats guard cat export doctor init notify key completions help configuration sqlite postgresql files stores keys retention monitoring hooks scripts recovery security"
+            opts="-c -q -v -V -h --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help backup list show verify copy restore cleanup pin unpin delete status stats report guard cat export doctor init notify key completions help configuration sqlite postgresql files stores keys retention monitoring hooks scripts recovery security"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -913,6 +916,48 @@ _dbbackup() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --identity)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                --lock-wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        dbbackup__subcmd__report)
+            opts="-c -q -v -V -h --html --all-stores --config --store --identity --json --quiet --verbose --no-progress --color --lock-wait --version --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --html)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -49,6 +49,7 @@ complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "unpin" -d 'Let cl
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "delete" -d 'Delete backups by their ids'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "status" -d 'Tell whether every source is fresh and proven'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "stats" -d 'Show how many backups there are, how large, and how they grow'
+complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "report" -d 'Write a page of HTML about all sources and stores'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "guard" -d 'Back up and verify, run a program, and know the way back if it fails'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "cat" -d 'Write the decoded dump of a backup to stdout'
 complete -c dbbackup -n "__fish_dbbackup_needs_command" -f -a "export" -d 'Write tables of a backup as CSV or JSON files, without restoring it'
@@ -277,6 +278,21 @@ complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s v -l verbose
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -l no-progress -d 'Draw no progress bar'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s V -l version -d 'Print the version; with -v what is built in'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand stats" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -l html -d 'Write the page to this file [default: that of the configuration]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -s c -l config -d 'Configuration [default: $DBBACKUP_CONFIG, ./dbbackup.toml, ~/.config/dbbackup/config.toml, /etc/dbbackup/config.toml]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -l store -d 'Store: a directory, or a name from the configuration [default: $DBBACKUP_STORE, or the configuration\'s]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -l identity -d 'File with the private key that opens encrypted backups [default: $DBBACKUP_IDENTITY_FILE, or the configuration\'s]' -r -F
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -l color -d 'Use colours' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -l lock-wait -d 'How long to wait for another run\'s lock, as in 10m [default: do not wait]' -r
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -l all-stores -d 'Read every store of the configuration, not that in use alone'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -l json -d 'Print one JSON document on stdout'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -s q -l quiet -d 'Print nothing if all went well'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -s v -l verbose -d 'Say more (repeatable)'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -l no-progress -d 'Draw no progress bar'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -s V -l version -d 'Print the version; with -v what is built in'
+complete -c dbbackup -n "__fish_dbbackup_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dbbackup -n "__fish_dbbackup_using_subcommand guard" -l level -d 'How the backups are verified before the program is run' -r -f -a "checksum\t''
 content\t''
 restore\t''"
