@@ -115,8 +115,11 @@ fn change(root: &Path, random: &mut Random, number: u64) {
             file.set_len(random.below(seen.size() + 1)).unwrap();
         }
         5 if is_file => {
+            // Nothing is created: in a sticky directory of somebody else's not even root may.
+            let mut file = fs::OpenOptions::new();
+            let mut file = file.write(true).truncate(true).open(&path).unwrap();
             let size = random.below(200_000) as usize;
-            fs::write(&path, random.bytes(size)).unwrap();
+            file.write_all(&random.bytes(size)).unwrap();
         }
         6 if seen.is_dir() => fs::remove_dir_all(&path).unwrap(),
         6 | 7 => {
