@@ -25,6 +25,7 @@ Exit codes:
 }
 
 // Below the macro, which they use.
+mod adopt;
 mod backup;
 mod cat;
 mod cleanup;
@@ -39,12 +40,14 @@ mod notify;
 mod policy;
 mod report;
 mod restore;
+mod schedule;
 mod show;
 mod stats;
 mod status;
 mod values;
 mod verify;
 
+pub use adopt::AdoptArguments;
 pub use backup::BackupArguments;
 pub use cat::CatArguments;
 pub use cleanup::CleanupArguments;
@@ -59,6 +62,10 @@ pub use notify::NotifyArguments;
 pub use policy::PolicyArguments;
 pub use report::ReportArguments;
 pub use restore::RestoreArguments;
+pub use schedule::{
+    ScheduleArguments, ScheduleCommand, ScheduleInstallArguments, ScheduleRemoveArguments,
+    ScheduleShowArguments, SchedulerArguments, StatusFrequency, VerifyFrequency,
+};
 pub use show::ShowArguments;
 pub use stats::StatsArguments;
 pub use status::StatusArguments;
@@ -162,6 +169,8 @@ pub enum Command {
     Doctor(DoctorArguments),
     Init(InitArguments),
     Notify(NotifyArguments),
+    Schedule(ScheduleArguments),
+    Adopt(AdoptArguments),
     Key(KeyArguments),
     Completions(CompletionsArguments),
     Help(HelpArguments),
@@ -282,6 +291,8 @@ impl Cli {
             Some(Command::Export(_)) => "export",
             Some(Command::Init(_)) => "init",
             Some(Command::Notify(_)) => "notify",
+            Some(Command::Schedule(_)) => "schedule",
+            Some(Command::Adopt(_)) => "adopt",
             Some(Command::Key(_)) => "key",
             Some(Command::Guard(_)) => "guard",
             Some(Command::Completions(_)) => "completions",

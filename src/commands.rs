@@ -1,6 +1,7 @@
 //! The commands, one verb a file, and what they share: the configuration, the store, the clock. The
 //! only place where the rooms meet.
 
+mod adopt;
 mod backup;
 mod cat;
 mod cleanup;
@@ -21,6 +22,7 @@ mod pin;
 mod rendering;
 mod report;
 mod restore;
+mod schedule;
 mod show;
 mod stats;
 mod status;
@@ -94,6 +96,8 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
         Command::Guard(arguments) => guard::run(arguments, &session, report),
         Command::Doctor(arguments) => doctor::run(arguments, &session, report),
         Command::Notify(arguments) => notify::run(arguments, &session, report),
+        Command::Adopt(arguments) => adopt::run(arguments, &session, report),
+        Command::Schedule(arguments) => schedule::run(arguments, &session, report),
         Command::Report(arguments) => report::run(arguments, &session, report),
         Command::Key(KeyArguments {
             command: KeyCommand::Prove(arguments),
@@ -112,10 +116,11 @@ pub fn dispatch(cli: &Cli, report: &mut Report) -> Result<CommandOutcome> {
 /// Commands that change or prove something have a story worth keeping; those that only look, every
 /// minute perhaps, would drown it.
 fn keeps_log(command: &Command) -> bool {
-    use Command::{Backup, Cleanup, Copy, Delete, Guard, Pin, Restore, Unpin, Verify};
+    use Command::{Adopt, Backup, Cleanup, Copy, Delete, Guard, Pin, Restore, Unpin, Verify};
     matches!(
         command,
-        Backup(_)
+        Adopt(_)
+            | Backup(_)
             | Guard(_)
             | Verify(_)
             | Copy(_)

@@ -93,6 +93,12 @@ pub trait Destination {
     /// `Err` means that the examination itself failed; flaws of the content are in the checks.
     fn check(&mut self, expected: Option<&Manifest>, depth: Depth) -> Result<Vec<Check>>;
 
+    /// What the last check found inside, as far as it counts: for content of which nothing was
+    /// known.
+    fn counted(&self) -> Option<Manifest> {
+        None
+    }
+
     /// Puts the content in its place. The old content is handed to `keep` first, under a lock that
     /// prevents writes to it until it is replaced. An error of `keep` leaves the old content in
     /// service. Killed at any point, the place holds the old content or the new one, whole.

@@ -4,6 +4,7 @@
 //! meanwhile. Nothing here knows the command line, prints, or ends the program. What two commands
 //! need lives here.
 
+pub mod adopt;
 pub mod backup;
 pub mod chain;
 pub mod condition;
@@ -34,6 +35,7 @@ pub mod prune;
 pub mod rescue;
 pub mod restore;
 pub mod run;
+pub mod schedule;
 mod seal;
 pub mod secrets;
 mod session;

@@ -40,6 +40,7 @@ use remote::RemoteStore;
 use serde::{Deserialize, Serialize};
 use signed::SignedStore;
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -310,6 +311,14 @@ pub trait Draft: Send {
     /// Begins an object of the backup, whose name begins with the id; the name must be free.
     fn create(&mut self, name: &str) -> Result<Box<dyn PendingObject>>;
 
+    /// Gives a file of this machine, open as `file`, a second name as an object of the backup. No
+    /// byte is copied, and whoever has the file's first name may still change it. Where the store
+    /// can't do that, that is an error of kind `Usage`.
+    fn link(&mut self, name: &str, path: &Path, file: &File) -> Result<()> {
+        let _ = (name, file);
+        Err(cannot_link(path, "the store is on another machine"))
+    }
+
     /// The finished objects, to be read back before they are published.
     fn objects(&self) -> &dyn Objects;
 
@@ -326,6 +335,18 @@ pub trait Draft: Send {
 pub trait PendingObject: Write + Send {
     /// Waits until every byte is durable.
     fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// The error of a file that can't get a second name in a store.
+fn cannot_link(path: &Path, why: &str) -> Error {
+    Error::usage(format!(
+        "`{}` can get no second name in the store: {why}",
+        path.display()
+    ))
+    .with_hint(
+        "name a store on the file's own file system with `--store DIR`, or have it copied with \
+         `--copy`",
+    )
 }
 
 /// Opens a store.

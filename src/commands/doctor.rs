@@ -50,7 +50,12 @@ fn show_checks(diagnosis: &Diagnosis, report: &mut Report) {
             report.answer(line)
         }
         if let Some(remedy) = &one.remedy {
-            report.answer(format!("         {}", report.rendered(remedy)));
+            let remedy = format!("         {}", report.rendered(remedy));
+            if one.status == Severity::Ok {
+                report.line(remedy)
+            } else {
+                report.answer(remedy)
+            }
         }
     }
     report.set(

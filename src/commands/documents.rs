@@ -14,7 +14,9 @@ mod program;
 use self::backups::{BackupRun, Export, Guard, List, Restore, Show, Verify};
 use self::health::{Doctor, StatusDocument};
 use self::keeping::{Cleanup, Copy, Delete, Pin, Stats};
-use self::program::{Completions, HelpDocument, Init, Key, Notify, Version};
+use self::program::{
+    Adopt, Completions, HelpDocument, Init, Key, Notify, ScheduleDocument, Version,
+};
 use crate::engine::files::listing::ListLine;
 use crate::notify::Notification;
 use crate::overview::Overview;
@@ -139,6 +141,7 @@ pub fn schema() -> Value {
         "copy" => Copy, "pin" => Pin, "unpin" => Pin, "stats" => Stats, "status" => StatusDocument,
         "guard" => Guard,
         "export" => Export, "doctor" => Doctor, "key" => Key, "notify" => Notify,
+        "schedule" => ScheduleDocument, "adopt" => Adopt,
         "report" => Overview,
         "init" => Init, "completions" => Completions, "help" => HelpDocument,
         "version" => Version, "cat" => Nothing,

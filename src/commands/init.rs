@@ -3,11 +3,17 @@
 
 mod text;
 
-use crate::cli::{GlobalArguments, InitArguments};
+use super::rendering::show_schedule_change;
+use super::start_session;
+use crate::cli::{
+    Command, GlobalArguments, InitArguments, ScheduleArguments, ScheduleCommand,
+    ScheduleInstallArguments,
+};
 use crate::config;
 use crate::durable;
 use crate::error::{Context, Error, Result};
 use crate::ops::discovery::{self, DiscoveredSource};
+use crate::ops::schedule::{self, ScheduleRequest};
 use crate::plan;
 use crate::report::{CommandOutcome, Paint, Report};
 use std::io::Write;
@@ -62,6 +68,29 @@ pub fn run(
         .context("the new configuration")?;
     write(&path, &written)?;
     show(&path, &store, &found, report);
+    offer_schedule(&path, global, report)
+}
+
+/// Asks on a terminal whether the schedule is to be installed; elsewhere the command was shown.
+fn offer_schedule(
+    path: &Path,
+    global: &GlobalArguments,
+    report: &mut Report,
+) -> Result<CommandOutcome> {
+    if !report.can_ask() || !report.ask("Have backups made every night from now on?")? {
+        return Ok(None);
+    }
+    let global = GlobalArguments {
+        config: Some(path.to_owned()),
+        store: None,
+        ..global.clone()
+    };
+    let command = Command::Schedule(ScheduleArguments {
+        command: ScheduleCommand::Install(ScheduleInstallArguments::default()),
+    });
+    let session = start_session(&global, &command, report)?;
+    let change = schedule::install(&ScheduleRequest::default(), &session, report)?;
+    show_schedule_change(&change, false, report);
     Ok(None)
 }
 
@@ -145,13 +174,11 @@ fn show(path: &Path, store: &Path, found: &[DiscoveredSource], report: &mut Repo
         report.answer(format!("  dbbackup{option} {command}"));
     }
     report.answer(heading(
-        "Every night by cron, as the user that owns the databases (`crontab -e`):",
+        "Then every night by systemd or cron, as the user that owns the databases:",
     ));
+    report.answer(format!("  dbbackup{option} schedule install"));
+    report.answer(heading("Or by lines of your own (`crontab -e`):"));
     cron.iter()
-        .for_each(|line| report.answer(format!("  {line}")));
-    report.answer(heading("Or by systemd, with the units of examples/:"));
-    text::systemd(path, store, found)
-        .iter()
         .for_each(|line| report.answer(format!("  {line}")));
     report.set("config", path.display().to_string());
     report.set("store", store.display().to_string());

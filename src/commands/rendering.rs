@@ -1,5 +1,9 @@
 //! What several commands show alike: the end of a run of backups, of verifications or of restores.
 
+mod schedule;
+
+pub use schedule::show_schedule_change;
+
 use super::{outcome_of, set_error};
 use crate::catalog::Backup;
 use crate::error::{Error, Kind, Result};

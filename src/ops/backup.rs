@@ -148,7 +148,7 @@ pub fn create_backups(
     let summary = RunSummary::new(&run, &names, sources, error.as_ref());
     let metrics = MetricsFile::new(session, observer);
     let page = PageFile::new(session, observer);
-    tell_listeners(&summary, &[&hooks, &metrics, &page, &messenger], observer);
+    tell_listeners(&summary, &[&hooks, &metrics, &messenger, &page], observer);
     Ok(FinishedRun { summary, backups })
 }
 

@@ -22,7 +22,9 @@ use crate::engine::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::delta::{DeltaReader, VCDIFF};
-use crate::pipeline::{self, Codec, DecodeReader, Decoding, Encoding, Measurement, Progress};
+use crate::pipeline::{
+    self, Codec, DecodeReader, Decoding, Encoding, Measurement, Measurements, Progress,
+};
 use crate::sidecar::{Dump, SealedPart};
 use crate::store::Objects;
 use std::any::Any;
@@ -144,16 +146,22 @@ impl DumpContent<'_> {
     /// written. A dump without a sidecar has nothing to compare with. Content that was not read to
     /// its end, or does not decode to it, is an error.
     pub fn finish(self) -> Result<Vec<Check>> {
-        let measured = match self.content {
-            OpenedContent::Full(decode) => decode.finish()?,
-            OpenedContent::Delta(delta) => delta.finish()?,
-        };
-        Ok(self.dump.map_or_else(Vec::new, |dump| {
+        let dump = self.dump;
+        let measured = self.measure()?;
+        Ok(dump.map_or_else(Vec::new, |dump| {
             vec![
                 check_stored(dump, &measured.stored),
                 check_content(dump, &measured.content),
             ]
         }))
+    }
+
+    /// Ends the reading of a dump of which nothing is known yet, and says what was read.
+    pub fn measure(self) -> Result<Measurements> {
+        match self.content {
+            OpenedContent::Full(decode) => decode.finish(),
+            OpenedContent::Delta(delta) => delta.finish(),
+        }
     }
 }
 
@@ -188,6 +196,11 @@ pub fn copy_encrypted(
     let object = objects.open(name)?;
     let (_, stored, sent) = pipeline::copy_sealed(object, recipients, sink, progress)?;
     Ok((stored, sent))
+}
+
+/// Hashes a file that is in no store.
+pub fn measure_reader(reader: impl Read) -> Result<Measurement> {
+    pipeline::measure(reader, &Progress::default())
 }
 
 /// Measures bytes that are in memory.

@@ -109,6 +109,9 @@ pub fn overview_without_store(
     }
 }
 
+/// A source that `status` has judged.
+type JudgedSource<'a> = (&'a Subject<'a>, &'a SourceHealth<'a>);
+
 /// What an overview is made of.
 struct Facts<'a> {
     session: &'a Session,
@@ -361,6 +364,3 @@ fn good_count(catalog: &Catalog) -> u64 {
 fn stored_bytes(catalog: &Catalog) -> u64 {
     units::total(catalog.backups().map(|backup| backup.presence.bytes()))
 }
-
-/// A source that `status` has judged.
-type JudgedSource<'a> = (&'a Subject<'a>, &'a SourceHealth<'a>);

@@ -14,8 +14,9 @@ use crate::error::Result;
 use crate::lock::Lock;
 use crate::signature::{SignatureStatus, SignedObject, Signer, TrustedKeys};
 use chrono::{DateTime, Utc};
+use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -209,6 +210,10 @@ impl Draft for SignedDraft {
             self.events.push(name.to_owned());
         }
         self.inner.create(name)
+    }
+
+    fn link(&mut self, name: &str, path: &Path, file: &File) -> Result<()> {
+        self.inner.link(name, path, file)
     }
 
     fn objects(&self) -> &dyn Objects {

@@ -39,10 +39,11 @@ fn what_is_written_works_at_once() {
         "15 2 * * *  {} --config ",
         env!("CARGO_BIN_EXE_dbbackup")
     ));
-    let ran =
-        ran.prints(&format!("ReadWritePaths={}, ", world.path("").display()).replace("/,", ","));
-    ran.prints("systemctl enable --now dbbackup@daily.timer")
-        .prints(&format!("dbbackup --config {} doctor", config.display()));
+    ran.prints(&format!(
+        "dbbackup --config {} schedule install",
+        config.display()
+    ))
+    .prints(&format!("dbbackup --config {} doctor", config.display()));
     assert_eq!(
         std::fs::metadata(&config).unwrap().permissions().mode() & 0o777,
         0o600
@@ -75,17 +76,37 @@ fn what_is_written_works_at_once() {
 
 /// SQLite makes files beside a database that is read: the unit must be allowed to.
 #[test]
-fn the_line_for_systemd_names_the_databases_directories() {
+fn the_unit_may_write_to_the_databases_directories() {
     let world = World::new();
     for dir in ["one", "two", "two/deeper"] {
         std::fs::create_dir(world.path(dir)).unwrap();
         world.shop(&format!("{dir}/{}.db", dir.replace('/', "-")));
     }
     std::fs::create_dir(world.path("backups")).unwrap();
-    let [store, one, two] =
-        ["backups", "one", "two"].map(|dir| world.path(dir).display().to_string());
-    let ran = world.dbbackup("init --store backups/store").run().exits(0);
-    ran.prints(&format!("ReadWritePaths={store} {one} {two}, "));
+    world.dbbackup("init --store backups/store").run().exits(0);
+    let json = world
+        .dbbackup("schedule install --systemd --dry-run --json")
+        .run()
+        .exits(0)
+        .json();
+    let files = json["files"].as_array().unwrap();
+    let texts = files.iter().map(|file| file["text"].as_str().unwrap());
+    let service = texts
+        .into_iter()
+        .find(|text| text.contains(" backup --label "))
+        .unwrap();
+    if !crate::support::is_root() {
+        return;
+    }
+    let paths = service
+        .lines()
+        .filter_map(|line| line.strip_prefix("ReadWritePaths=-"));
+    let [one, store, two] =
+        ["one", "backups/store", "two"].map(|dir| world.path(dir).display().to_string());
+    let mut expected = [store, one, two];
+    expected.sort_unstable();
+    let paths: Vec<&str> = paths.filter(|path| *path != "/var/tmp").collect();
+    assert_eq!(paths, expected, "{service}");
 }
 
 /// Whatever the line is called with, cron's shell must get it.

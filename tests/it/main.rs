@@ -1,6 +1,7 @@
 //! The binary, run against real databases. One module for each promise; [`support`] is the harness
 //! that all of them use.
 
+mod adopt;
 mod cluster;
 mod commands;
 mod copies;
@@ -55,6 +56,7 @@ mod postgres_world;
 mod remote;
 mod replace;
 mod roundtrip;
+mod schedule;
 mod schema;
 mod screens;
 mod second_names;

@@ -16,8 +16,8 @@ pub struct MailServer {
 }
 
 impl MailServer {
-    /// Starts one that speaks TLS from the start (`tls`), or goes over to it (`starttls`), that also
-    /// without a login (`open`). `None` where it is not installed.
+    /// Starts one that speaks TLS from the start (`tls`), or goes over to it (`starttls`), or that
+    /// also without a login (`open`). `None` where it is not installed.
     pub fn start(directory: &Path, mode: &str) -> Option<MailServer> {
         std::fs::create_dir_all(directory).unwrap();
         let made = Command::new("openssl")

@@ -1,5 +1,6 @@
 //! The documents of the commands around the program itself.
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 
 /// `init`.
@@ -27,6 +28,101 @@ struct FoundSource {
     place: String,
     /// Whether it could be read, and is enabled.
     enabled: bool,
+}
+
+/// `adopt`.
+#[derive(JsonSchema)]
+pub struct Adopt {
+    /// Each dump that was found, the oldest of a source first.
+    adoptions: Option<Vec<AdoptedDump>>,
+    /// Dumps that can't be read.
+    unreadable: Option<Vec<UnreadableDump>>,
+    /// How many other files there are.
+    others: Option<u64>,
+}
+
+/// A dump that another tool left.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct AdoptedDump {
+    /// Where it is.
+    path: String,
+    /// The source that it belongs to.
+    source: String,
+    /// When it was made.
+    made_at: DateTime<Utc>,
+    /// What told that: `name`, the file's name; `day`, the name its day and the file's time the
+    /// rest; `file`, when the file was written.
+    time_from: String,
+    /// `adopted`, `present` (it is a backup already), `damaged` or `left_out`.
+    result: String,
+    /// The backup's id; null where it is none.
+    id: Option<String>,
+    /// Why it is none, or could not be proven; null where all is well.
+    detail: Option<String>,
+}
+
+/// A dump that can't be read.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct UnreadableDump {
+    /// Where it is.
+    path: String,
+    /// Why.
+    reason: String,
+}
+
+/// `schedule`: what was installed or removed, or what there is.
+#[derive(JsonSchema)]
+#[schemars(rename = "Schedule")]
+pub struct ScheduleDocument {
+    /// The configuration.
+    config: Option<String>,
+    /// Who starts the jobs: `systemd` or `cron`.
+    scheduler: Option<String>,
+    /// The jobs.
+    jobs: Option<Vec<ScheduledJobDocument>>,
+    /// The units, or the block in the crontab.
+    files: Option<Vec<ScheduledFileDocument>>,
+    /// The commands that were run to have it obeyed.
+    commands: Option<Vec<String>>,
+    /// For `show`: whether an install would change something.
+    differs: Option<bool>,
+}
+
+/// A job of a schedule.
+#[derive(JsonSchema)]
+#[schemars(rename = "ScheduledJob", deny_unknown_fields)]
+struct ScheduledJobDocument {
+    /// `backup`, `verify`, `status` or `report`.
+    job: String,
+    /// When it runs, for people, in the machine's time.
+    when: String,
+    /// What is run, as a shell takes it.
+    command: String,
+    /// For `show`: whether it is waited for.
+    active: Option<bool>,
+    /// For `show`: when it runs next; null where that is not known.
+    next_at: Option<DateTime<Utc>>,
+    /// For `show`: when it ran last; null where it never did, or cron does not tell.
+    last_at: Option<DateTime<Utc>>,
+    /// For `show`: how that ended: `ok`, `exit code 1`, `running`, or systemd's own word.
+    last_result: Option<String>,
+}
+
+/// A unit, or the block in the crontab.
+#[derive(JsonSchema)]
+#[schemars(rename = "ScheduledFile", deny_unknown_fields)]
+struct ScheduledFileDocument {
+    /// Its path, or whose crontab it is.
+    place: String,
+    /// What was done with it: `written`, `removed`, `unchanged`, or `kept` where somebody changed
+    /// it.
+    action: Option<String>,
+    /// For `show`: `current`, `missing`, `outdated`, `edited`, `remnant` or `foreign`.
+    state: Option<String>,
+    /// What an install has written there; null where nothing should be there.
+    text: Option<String>,
 }
 
 /// `notify`: with `--test` the notifiers, else what was sent.

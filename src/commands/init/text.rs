@@ -152,52 +152,6 @@ pub fn crontab(path: &Path) -> Vec<String> {
     ]
 }
 
-/// Commands for systemd.
-pub fn systemd(path: &Path, store: &Path, found: &[DiscoveredSource]) -> Vec<String> {
-    let config = if option_for(path).is_empty() {
-        String::new()
-    } else {
-        format!(", Environment=DBBACKUP_CONFIG={}", path.display())
-    };
-    let writable: Vec<String> = writable(store, found).into_iter().map(shell_word).collect();
-    vec![
-        "sudo cp examples/dbbackup@.service examples/dbbackup-failed@.service \
-         examples/dbbackup@daily.timer /etc/systemd/system/"
-            .to_owned(),
-        format!(
-            "sudo systemctl edit dbbackup@.service   # User=, ReadWritePaths={}{config}",
-            writable.join(" ")
-        ),
-        "sudo systemctl daemon-reload".to_owned(),
-        "sudo systemctl start dbbackup@daily.service && sudo systemctl enable --now \
-         dbbackup@daily.timer"
-            .to_owned(),
-    ]
-}
-
-/// Lists what the unit must be able to write to: where the store is made, and the directories
-/// of the databases, for SQLite's `-shm` files.
-fn writable<'a>(store: &'a Path, found: &'a [DiscoveredSource]) -> Vec<&'a Path> {
-    let parents = found.iter().filter_map(|one| match &one.kind {
-        DiscoveredKind::Sqlite(path) => path.parent(),
-        DiscoveredKind::Url { .. } | DiscoveredKind::Server(_) | DiscoveredKind::Database(_) => {
-            None
-        }
-    });
-    let mut dirs: Vec<&Path> = std::iter::once(store.parent().unwrap_or(store))
-        .chain(parents)
-        .collect();
-    let all = dirs.clone();
-    // One that lies in another of them is named with it.
-    dirs.retain(|dir| {
-        !all.iter()
-            .any(|other| dir != other && dir.starts_with(other))
-    });
-    let mut seen = std::collections::BTreeSet::new();
-    dirs.retain(|dir| seen.insert(*dir));
-    dirs
-}
-
 /// A path as a shell needs it.
 fn shell_word(path: &Path) -> String {
     units::shell_word(&path.to_string_lossy())

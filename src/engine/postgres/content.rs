@@ -159,6 +159,13 @@ impl Destination for DumpContentCheck<'_> {
         })
     }
 
+    fn counted(&self) -> Option<Manifest> {
+        match &self.found {
+            Some(ReadOutcome::ScanResult(scanned)) => Some(Manifest::new(counted_tables(scanned))),
+            _ => None,
+        }
+    }
+
     fn publish(&mut self, _keep: Keep<'_>) -> Result<Published> {
         Err(Error::failed(
             "a dump that was only read has no place to go to",

@@ -41,6 +41,7 @@ pub struct SqliteDestination {
     target: Option<Target>,
     /// What was recorded of foreign keys at the backup.
     violations_then: Option<u64>,
+    counted: Option<Manifest>,
 }
 
 impl SqliteDestination {
@@ -56,6 +57,7 @@ impl SqliteDestination {
             scratch,
             target: None,
             violations_then: recorded.and_then(|facts| facts.foreign_key_violations),
+            counted: None,
         })
     }
 
@@ -86,6 +88,7 @@ impl SqliteDestination {
             scratch,
             target: Some(target),
             violations_then,
+            counted: None,
         })
     }
 
@@ -184,7 +187,12 @@ impl Destination for SqliteDestination {
             };
             checks.push(Check::ok(CheckSubject::ForeignKeys, keys));
         }
+        self.counted = Some(counted);
         Ok(checks)
+    }
+
+    fn counted(&self) -> Option<Manifest> {
+        self.counted.clone()
     }
 
     fn publish(&mut self, keep: Keep<'_>) -> Result<Published> {

@@ -1,13 +1,14 @@
 //! What stands around a run: its log, its metrics, and the programs of its hooks. They are looked
 //! for, and nothing is run.
 
-use super::Diagnosis;
+use super::{Diagnosis, DoctorCheck, Severity};
 use crate::config::{Config, Hooks};
 use crate::error::{Context, Error, Hint, Result};
 use crate::ops::Session;
 use crate::ops::hooks::{HookMoment, missing_program};
 use crate::ops::notify::{check_notifier, kind_of, waiting_count};
 use crate::ops::overview::check_page;
+use crate::ops::schedule::{SchedulerKind, installed_scheduler};
 use crate::units;
 use std::path::Path;
 
@@ -34,6 +35,31 @@ pub fn check_run(session: &Session, diagnosis: &mut Diagnosis) {
     }
     check_hooks("run", &config.hooks, diagnosis);
     check_notifiers(session, config, diagnosis);
+    check_schedule(session, diagnosis);
+}
+
+/// Says who starts backups. Others may do so, too: that there is no schedule is no fault.
+fn check_schedule(session: &Session, diagnosis: &mut Diagnosis) {
+    const INSTALL: [&str; 2] = ["schedule", "install"];
+    let (detail, remedy) = match installed_scheduler(session) {
+        Ok(Some(SchedulerKind::Systemd)) => ("timers of systemd are installed", None),
+        Ok(Some(SchedulerKind::Cron)) => ("lines of a crontab are installed", None),
+        Ok(None) => {
+            let remedy = Hint::new()
+                .command(INSTALL)
+                .text(" has backups made from now on");
+            ("none is installed for this configuration", Some(remedy))
+        }
+        // Another store than that of the configuration, or a crontab that can't be read.
+        Err(_) => return,
+    };
+    diagnosis.checks.push(DoctorCheck {
+        about: "schedule".to_owned(),
+        check: "jobs",
+        status: Severity::Ok,
+        detail: detail.to_owned(),
+        remedy,
+    });
 }
 
 /// Checks who is told, and whether anything waits. Nothing is sent. Without them a backup is made

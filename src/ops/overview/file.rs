@@ -4,7 +4,7 @@
 use super::{OverviewRequest, overview_without_store, read_overview};
 use crate::durable;
 use crate::engine::whole_second;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::failpoint::present;
 use crate::ops::run::{RunListener, RunSummary};
 use crate::ops::{Observer, Session};
@@ -74,8 +74,9 @@ impl<'a> PageFile<'a> {
         PageFile { session, observer }
     }
 
-    /// How everything stands after the run, of a store that perhaps can't be read.
-    fn overview(&self, run: &RunSummary) -> Overview {
+    /// How everything stands after the run, of a store that perhaps can't be read; an error where a
+    /// signal keeps it from being found out.
+    fn overview(&self, run: &RunSummary) -> Result<Overview> {
         // The run took its time: what it created is not of the future.
         let session = self.session.at(whole_second(present()));
         let request = OverviewRequest {
@@ -83,11 +84,14 @@ impl<'a> PageFile<'a> {
             // The run has just been at the other stores, and what it found is noted.
             ..OverviewRequest::default()
         };
-        read_overview(request, &session).unwrap_or_else(|error| {
+        read_overview(request, &session).or_else(|error| {
+            if error.kind() == Kind::Interrupted {
+                return Err(error);
+            }
             self.observer.detail(format!(
                 "the page says only what the run came to, as the store can't be read: {error}"
             ));
-            overview_without_store(&error, Some(run), &session)
+            Ok(overview_without_store(&error, Some(run), &session))
         })
     }
 }
@@ -113,6 +117,8 @@ impl RunListener for PageFile<'_> {
             ));
             return Ok(());
         }
-        write_page(path, &self.overview(summary)).context("the page was not written")
+        self.overview(summary)
+            .and_then(|overview| write_page(path, &overview))
+            .context("the page was not written")
     }
 }

@@ -43,6 +43,7 @@ impl OtherStore {
         Some(health::unreachable(&error.message(), error.hint()))
     }
 
+    /// What is shown of it.
     pub fn overview(&self) -> StoreOverview {
         let catalog = self.catalog();
         StoreOverview {

@@ -2,7 +2,7 @@
 
 use super::places::{place_of, place_of_data};
 use super::{Facts, JudgedSource, shown_hint};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, ListedBackup};
 use crate::error::Hint;
 use crate::health::{AttemptWorth, CopySubject, Expectation, JudgedAttempt, SourceHealth, Subject};
 use crate::ops::prune::{NextBackup, decide, decide_with_next};
@@ -18,7 +18,7 @@ use crate::sidecar::Status;
 use crate::statistics::growth_per_day;
 use crate::units;
 use chrono::{DateTime, TimeDelta, Utc};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// Points of a chart, at most.
 const POINTS: usize = 60;
@@ -225,11 +225,16 @@ fn retention(subject: &Subject<'_>, facts: &Facts<'_>) -> RetentionOverview {
         overview.removals = removals(&then, catalog, name);
         overview.after_next = true;
     }
-    let goes = |id: &str| !overview.after_next && overview.removals.iter().any(|one| one.id == id);
-    let kept: Vec<_> = catalog
-        .of(name)
-        .filter(|backup| backup.sidecar.status != Status::Failed && !goes(backup.id()))
+    let going: HashSet<&str> = overview
+        .removals
+        .iter()
+        .filter(|_| !overview.after_next)
+        .map(|removal| removal.id.as_str())
         .collect();
+    let is_kept = |backup: &&ListedBackup| {
+        backup.sidecar.status != Status::Failed && !going.contains(backup.id())
+    };
+    let kept: Vec<&ListedBackup> = catalog.of(name).filter(is_kept).collect();
     overview.kept = kept.len() as u64;
     overview.kept_bytes = units::total(kept.iter().map(|backup| backup.presence.bytes()));
     overview.pinned = kept.iter().filter(|backup| backup.state.pinned).count() as u64;
@@ -299,13 +304,17 @@ fn next_backup<'a>(subject: &Subject<'a>, now: DateTime<Utc>) -> Option<NextBack
 
 /// The backups that a decision removes, the oldest first. Failed attempts are none.
 fn removals(decision: &Decision, catalog: &Catalog, source: &str) -> Vec<RemovalOverview> {
+    let by_id: HashMap<&str, &ListedBackup> = catalog
+        .of(source)
+        .map(|backup| (backup.id(), backup))
+        .collect();
     let verdicts = decision.verdicts.iter().rev();
     verdicts
         .filter_map(|(id, verdict)| {
             let Verdict::Remove(reason) = verdict else {
                 return None;
             };
-            let backup = catalog.of(source).find(|backup| backup.id() == id)?;
+            let backup = by_id.get(id.as_str())?;
             (backup.sidecar.status != Status::Failed).then(|| RemovalOverview {
                 id: id.clone(),
                 reason: clean(reason),

@@ -4,7 +4,7 @@
 use super::{explained, is_absent, named};
 use crate::durable::{self, SteadyFile};
 use crate::error::{Context, Error, Result};
-use crate::store::{ObjectStamp, Objects, PendingObject, names};
+use crate::store::{ObjectStamp, Objects, PendingObject, cannot_link, names};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -79,6 +79,32 @@ impl SourceDirectory {
             file: Some(SteadyFile::new(file)),
             path,
         }))
+    }
+
+    /// Gives the file at `path`, which must be the open one, a second name here. The name must be
+    /// free.
+    pub fn link(&self, name: &str, path: &Path, file: &File) -> Result<()> {
+        step()?;
+        let own = self.file(name);
+        std::fs::hard_link(path, &own).map_err(|error| match error.kind() {
+            io::ErrorKind::CrossesDevices => cannot_link(path, "it is on another file system"),
+            io::ErrorKind::AlreadyExists => named(error, &own, "linking to"),
+            _ => cannot_link(path, &Error::from(error).message()),
+        })?;
+        // Between the opening and the link somebody may have put another one there.
+        let is_same = own.symlink_metadata().and_then(|linked| {
+            let opened = file.metadata()?;
+            file.sync_all()?;
+            Ok((linked.dev(), linked.ino()) == (opened.dev(), opened.ino()))
+        });
+        match is_same {
+            Ok(true) => Ok(()),
+            other => {
+                let _ = std::fs::remove_file(&own);
+                other.with_context(|| format!("linking `{}`", path.display()))?;
+                Err(cannot_link(path, "another file took its place meanwhile"))
+            }
+        }
     }
 
     /// Writes a file whole, durable under its name once the directory is synced.

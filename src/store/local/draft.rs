@@ -11,6 +11,8 @@ use crate::failpoint::fail_point;
 use crate::store::names::{self, sidecar_name};
 use crate::store::{Draft, Objects, PendingObject, check_name, ignore_missing, lone_companions};
 use chrono::Utc;
+use std::fs::File;
+use std::path::Path;
 
 /// A backup that is being written in a directory.
 pub struct LocalDraft {
@@ -58,6 +60,13 @@ impl Draft for LocalDraft {
         let pending = self.objects.dir.create(&dot(name))?;
         self.objects.names.push(name.to_owned());
         Ok(pending)
+    }
+
+    fn link(&mut self, name: &str, path: &Path, file: &File) -> Result<()> {
+        check_name(name, &self.id)?;
+        self.objects.dir.link(&dot(name), path, file)?;
+        self.objects.names.push(name.to_owned());
+        Ok(())
     }
 
     fn objects(&self) -> &dyn Objects {

@@ -4,6 +4,7 @@
 
 use super::place::configure;
 use super::{LEAST_PART, big_database, debris};
+use crate::moments::next_second;
 use crate::seeds::{Random, seed};
 use crate::support::{Call, Ran, World, contents};
 use std::collections::HashMap;
@@ -227,6 +228,8 @@ impl<S: LyingServer> Stage<S> {
             self.call(operation.arguments()).run().exits(0);
         }
         copy_all(&self.server.root(), &self.before);
+        // A backup elsewhere that is copied there must not have the id of one of these.
+        next_second();
     }
 
     /// Everything as it was before the first case.
