@@ -134,7 +134,7 @@ fn what_a_script_of_cron_left_becomes_backups() {
         .with_store("show app")
         .run()
         .exits(0)
-        .prints("orders")
+        .prints("1,100 rows in 2 tables")
         .prints("adopted_from");
     world
         .with_store("verify app --all --level restore")
@@ -158,6 +158,7 @@ fn what_a_script_of_cron_left_becomes_backups() {
         .run()
         .exits(0);
     // Once more: only what is new.
+    world.sql("app.db", "INSERT INTO customer(name) VALUES ('new')");
     shell(&world, "gzip -c app.db > dumps/app-20261123.sqlite.gz");
     let again = world.with_store("adopt dumps --json").run().exits(4).json();
     assert_eq!(result_of(&again, "app.sqlite")["result"], "present");

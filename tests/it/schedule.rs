@@ -141,7 +141,7 @@ fn systemd_takes_what_is_written() {
         return;
     };
     let nasty = "a dir's 50% $HOME \"q\"";
-    let path = machine.world.shop("app.db");
+    let path = machine.world.path("app.db");
     let config = machine.world.file(
         &format!("{nasty}/c.toml"),
         &format!(
@@ -204,7 +204,7 @@ fn systemd_takes_what_is_written() {
             "{text}"
         );
         if is_root() {
-            assert!(text.contains("ReadWritePaths=\"-"), "{text}");
+            assert!(text.contains("\nReadWritePaths=-/"), "{text}");
         }
     }
     // Nothing was written.
@@ -698,8 +698,17 @@ fn a_timer_of_a_real_systemd_makes_a_backup() {
     assert_eq!(shown["jobs"][0]["last_result"], "ok", "{said}");
     assert!(shown["jobs"][0]["last_at"].is_string() && shown["jobs"][1]["next_at"].is_string());
     assert_eq!(shown["differs"], false, "{said}");
+    // The configuration is another user's now.
+    let is_scheduled = |path: &std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("app_scheduled_")
+    };
     assert!(
-        machine.world.ids("app")[0].starts_with("app_scheduled_"),
+        machine
+            .world
+            .stored("app", ".json")
+            .iter()
+            .any(is_scheduled),
         "{said}"
     );
     // What the user put beside it stays; nothing else.
