@@ -48,7 +48,7 @@ fn show(adoption: &Adoption, dry_run: bool, report: &Report) {
         AdoptionResult::Adopted { id, unprovable } => {
             let by = match adoption.time_origin {
                 TimeOrigin::Name => "",
-                TimeOrigin::Day => " (the day by its name, the time of day by the file's)",
+                TimeOrigin::Day => " (its name tells only the day)",
                 TimeOrigin::File => " (the time is the file's)",
             };
             let word = report.paint(Paint::Good, if dry_run { "would adopt" } else { "adopted" });
