@@ -77,7 +77,8 @@ impl Crontab {
         if self.read()? == text {
             return Ok(());
         }
-        Err(Error::failed("the crontab is not what was just written").with_hint(hint))
+        Err(Error::failed("the crontab is not what was just written")
+            .with_hint("look at `crontab -l` as this user, and mend it by `crontab -e`"))
     }
 
     fn block_text(&self, plan: &SchedulePlan) -> String {
