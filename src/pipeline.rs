@@ -31,6 +31,27 @@ pub struct Measurements {
     pub stored: Measurement,
 }
 
+/// The same of a delta, where not all of the content may have been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeltaMeasurements {
+    /// Bytes of content.
+    pub content_size: u64,
+    /// The content's SHA-256 in hex, where all of it was read.
+    pub content_sha256: Option<String>,
+    /// As stored.
+    pub stored: Measurement,
+}
+
+impl From<Measurements> for DeltaMeasurements {
+    fn from(measured: Measurements) -> Self {
+        DeltaMeasurements {
+            content_size: measured.content.size,
+            content_sha256: Some(measured.content.sha256),
+            stored: measured.stored,
+        }
+    }
+}
+
 /// How content becomes stored bytes: everything that a stage of the pipeline needs to know.
 #[derive(Debug, Clone)]
 pub struct Encoding {
@@ -134,6 +155,7 @@ impl Encoding {
             delta,
             content,
             open_copy: Stretch::default(),
+            copied_unread: 0,
             progress: Arc::clone(&self.progress),
         })
     }
@@ -242,15 +264,26 @@ impl Decoding {
         &self.key
     }
 
-    /// Reads the content of the stored bytes that `source` gives. Without a key for them it is an
-    /// error of the kind `Sealed`; one that does not fit is, with the first byte.
+    /// Reads the content of the stored bytes that `source` gives, and measures both. Without a key
+    /// for them it is an error of the kind `Sealed`; one that does not fit is, with the first byte.
     pub fn open<R: Read + Send + 'static>(&self, source: R) -> Result<DecodeReader> {
+        let reader = self.open_stored(source)?;
+        let stored = reader.stored_gauge();
+        let (reader, content) = Meter::new(reader);
+        Ok(DecodeReader {
+            reader,
+            content,
+            stored,
+        })
+    }
+
+    /// The same, which measures the stored bytes alone: hashing takes longer than decoding, and
+    /// these say whether the content is what was written.
+    pub fn open_stored<R: Read + Send + 'static>(&self, source: R) -> Result<StoredReader> {
         let (source, stored) = Meter::new(source);
         let source = Unsealer::new(&self.key, source)?;
-        let (decoder, content) = Meter::new(compress::decoder(self.codec, self.threads, source));
-        Ok(DecodeReader {
-            decoder,
-            content,
+        Ok(StoredReader {
+            decoder: compress::decoder(self.codec, self.threads, source),
             stored,
             progress: Arc::clone(&self.progress),
         })
@@ -297,24 +330,31 @@ pub struct DeltaEncodeWriter<B: Read, W: Write + Send + 'static> {
     content: Gauge,
     /// A stretch of the base to be copied, which may still grow.
     open_copy: Stretch,
+    /// The bytes of the base that were copied and not read.
+    copied_unread: u64,
     progress: Progress,
 }
 
 impl<B: Read, W: Write + Send + 'static> DeltaEncodeWriter<B, W> {
-    /// Reads the base to its end, and ends the stream; gives back what [`EncodeWriter::finish`]
-    /// does, measured of the content itself.
-    pub fn finish(mut self) -> Result<(W, Measurements)> {
+    /// Ends the stream; gives the sink back, as [`EncodeWriter::finish`] does, and what was
+    /// measured. Before that the base is read to its end, unless all that was taken from it was
+    /// copied unread.
+    pub fn finish(mut self) -> Result<(W, DeltaMeasurements)> {
         self.close_copy()?;
         let mut delta = self.delta.into_inner();
-        delta.drain_base()?;
+        if self.copied_unread == 0 || delta.has_read_base() {
+            delta.drain_base()?;
+        }
         let (encode, _) = delta.finish()?;
         let (sink, measured) = encode.finish()?;
-        let content = self.content.reset();
+        let read = self.content.reset();
+        let is_whole = self.copied_unread == 0;
         Ok((
             sink,
-            Measurements {
-                content,
-                ..measured
+            DeltaMeasurements {
+                content_size: read.size + self.copied_unread,
+                content_sha256: is_whole.then_some(read.sha256),
+                stored: measured.stored,
             },
         ))
     }
@@ -334,6 +374,17 @@ impl<B: Read, W: Write + Send + 'static> DeltaEncodeWriter<B, W> {
         while self.open_copy.length >= MAX_COPY {
             self.copy_start(MAX_COPY)?;
         }
+        Ok(())
+    }
+
+    /// The next bytes of the content are this stretch of the base, and nobody reads it: so the
+    /// content is not measured as a whole.
+    pub fn copy_base_unread(&mut self, stretch: Stretch) -> io::Result<()> {
+        interrupt::check()?;
+        self.close_copy()?;
+        self.delta.inner_mut().copy_base(stretch)?;
+        self.copied_unread += stretch.length;
+        self.progress.fetch_add(stretch.length, Ordering::Relaxed);
         Ok(())
     }
 
@@ -380,30 +431,47 @@ impl<B: Read, W: Write + Send + 'static> Write for DeltaEncodeWriter<B, W> {
     }
 }
 
-/// The pulling side.
-pub struct DecodeReader {
-    decoder: Meter<compress::Decoder>,
-    content: Gauge,
+/// The pulling side of stored bytes whose content nobody needs to measure.
+pub struct StoredReader {
+    decoder: compress::Decoder,
     stored: Gauge,
     progress: Progress,
 }
 
-impl DecodeReader {
+impl StoredReader {
     /// Tells what was read of the stored bytes, when the reader was given away.
     pub fn stored_gauge(&self) -> Gauge {
         self.stored.clone()
     }
+}
 
+impl Read for StoredReader {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        interrupt::check()?;
+        let count = self.decoder.read(bytes).map_err(as_damage)?;
+        self.progress.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+/// The pulling side, measured at both ends.
+pub struct DecodeReader {
+    reader: Meter<StoredReader>,
+    content: Gauge,
+    stored: Gauge,
+}
+
+impl DecodeReader {
     /// What was measured; call it after the content was read to its end. What follows the content
     /// in the stored bytes, if anything, is read and measured too.
     pub fn finish(mut self) -> Result<Measurements> {
-        let rest = io::copy(&mut self.decoder, &mut io::sink()).map_err(as_damage)?;
+        let rest = io::copy(&mut self.reader, &mut io::sink())?;
         if rest > 0 {
             return Err(Error::damaged(format!(
                 "{rest} bytes of content were left unread"
             )));
         }
-        drop(self.decoder);
+        drop(self.reader);
         Ok(Measurements {
             content: self.content.reset(),
             stored: self.stored.reset(),
@@ -413,10 +481,7 @@ impl DecodeReader {
 
 impl Read for DecodeReader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        interrupt::check()?;
-        let count = self.decoder.read(bytes).map_err(as_damage)?;
-        self.progress.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
+        self.reader.read(bytes)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::ops::run::{Run, now};
 use crate::ops::seal::seal_sidecar;
 use crate::ops::sweep::lock_and_sweep;
-use crate::pipeline::{Decoding, Encoding, Measurements, Progress};
+use crate::pipeline::{Decoding, DeltaMeasurements, Encoding, Progress};
 use crate::plan::{DrillSettings, SourcePlan};
 use crate::sidecar::{
     BackupState, Change, DELTA_FEATURE, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
@@ -113,13 +113,13 @@ fn write_delta(
     pending: Box<dyn PendingObject>,
     encoding: &Encoding,
     engine: &mut dyn Source,
-) -> Result<(Box<dyn PendingObject>, Dumped, Measurements)> {
+) -> Result<(Box<dyn PendingObject>, Dumped, DeltaMeasurements)> {
     if let Some(unchanged) = &base.unchanged {
         let (pending, measured) = encoding.write_unread_copy(pending, unchanged.measurement()?)?;
         fail_point("backup: delta written")?;
-        return Ok((pending, unchanged.description(), measured));
+        return Ok((pending, unchanged.description(), measured.into()));
     }
-    let content = base.open(encoding.threads())?;
+    let content = base.content(encoding.threads());
     let mut encode = encoding.start_delta(pending, content, base.alignment())?;
     let mut sink = TreeSink::new(&mut encode, base);
     let dumped = engine.dump_beside_base(&mut sink).map_err(as_failed)?;
@@ -259,7 +259,7 @@ impl<'a> BackupAttempt<'a> {
         encoding: &Encoding,
         plan: &AttemptPlan<'_>,
         engine: &mut dyn Source,
-    ) -> Result<(Dumped, Measurements)> {
+    ) -> Result<(Dumped, DeltaMeasurements)> {
         let progress = Progress::default();
         let _bar = self.context.observer.follow(
             &format!("backing up {}", self.source),
@@ -278,7 +278,7 @@ impl<'a> BackupAttempt<'a> {
                 let mut encode = encoding.start(pending)?;
                 let dumped = engine.dump(&mut encode).map_err(as_failed)?;
                 let (pending, measured) = encode.finish()?;
-                (pending, dumped, measured)
+                (pending, dumped, measured.into())
             }
             Some(base) => write_delta(base, pending, &encoding, engine)?,
         };
@@ -309,23 +309,25 @@ impl<'a> BackupAttempt<'a> {
             file = format!("{file}.{AGE}");
         }
         let pending = draft.create(&file)?;
-        let (pending, measured) = match base_list {
+        let (pending, stored) = match base_list {
             None => {
                 let mut encode = encoding.start(pending)?;
                 stream::copy(&mut list, &mut encode)?;
-                encode.finish()?
+                let (pending, measured) = encode.finish()?;
+                (pending, measured.stored)
             }
             Some(base_list) => {
                 let mut encode = encoding.start_delta(pending, base_list, lines_alignment())?;
                 stream::copy(&mut list, &mut encode)?;
-                encode.finish()?
+                let (pending, measured) = encode.finish()?;
+                (pending, measured.stored)
             }
         };
         pending.finish()?;
         tree.contents = Some(Contents {
             file,
-            size_bytes: measured.stored.size,
-            sha256: measured.stored.sha256,
+            size_bytes: stored.size,
+            sha256: stored.sha256,
             is_delta,
         });
         Ok(())
@@ -337,7 +339,7 @@ impl<'a> BackupAttempt<'a> {
         file: &str,
         plan: &AttemptPlan<'_>,
         dumped: Dumped,
-        measured: Measurements,
+        measured: DeltaMeasurements,
     ) -> Result<Sidecar> {
         interrupt::check()?;
         let status = match dumped.lacks {
@@ -361,8 +363,8 @@ impl<'a> BackupAttempt<'a> {
             format: plan.format.to_string(),
             size_bytes: measured.stored.size,
             sha256: measured.stored.sha256,
-            content_size_bytes: measured.content.size,
-            content_sha256: Some(measured.content.sha256),
+            content_size_bytes: measured.content_size,
+            content_sha256: measured.content_sha256,
             compression: plan.encoding.codec().name().to_owned(),
             encryption: self.context.encryption.map(|_| AGE.to_owned()),
             recipients: self.fingerprints(),

@@ -7,7 +7,7 @@ use crate::engine::{Check, CheckFinding, CheckStatus, CheckSubject, Contents};
 use crate::error::{Error, Kind, Result};
 use crate::pipeline::delta::DeltaReader;
 use crate::pipeline::{
-    self, DecodeReader, Decoding, Gauge, Measurement, Measurements, Meter, Progress, as_damage,
+    self, Decoding, Gauge, Measurement, Measurements, Meter, Progress, StoredReader, as_damage,
 };
 use crate::sidecar::Dump;
 use crate::store::Objects;
@@ -157,7 +157,7 @@ impl BackupWay {
         for (base, list) in lists.into_iter().rev() {
             let object = self.objects.open(&list.file)?;
             let decoding = base.decoding.clone().with_codec(LIST_CODEC);
-            let decode = decoding.with_threads(1).open(object)?;
+            let decode = decoding.with_threads(1).open_stored(object)?;
             content = Some(match content {
                 None => Box::new(decode),
                 Some(below) => Box::new(ListContent(DeltaReader::new(below, decode))),
@@ -253,7 +253,7 @@ fn is_as_written(dump: &Dump, found: &Measurement) -> bool {
 
 /// A file on the way, decoded; at its end it is compared with what was written.
 struct WayFile {
-    decode: DecodeReader,
+    decode: StoredReader,
     stored: Gauge,
     id: String,
     dump: Dump,
@@ -284,7 +284,7 @@ impl WayFile {
             }),
             _ => error,
         })?;
-        let decode = decoding.clone().with_threads(threads).open(object)?;
+        let decode = decoding.clone().with_threads(threads).open_stored(object)?;
         Ok(WayFile {
             stored: decode.stored_gauge(),
             decode,
@@ -377,7 +377,7 @@ impl std::error::Error for BaseFault {}
 
 /// The content of a delta while it is read, measured.
 pub struct DeltaContent {
-    reader: Meter<DeltaReader<Box<dyn Read + Send>, DecodeReader>>,
+    reader: Meter<DeltaReader<Box<dyn Read + Send>, StoredReader>>,
     content: Gauge,
     stored: Gauge,
     progress: Progress,
@@ -387,7 +387,7 @@ impl DeltaContent {
     /// The content that the delta, whose bytes `decode` gives, makes of its way.
     pub fn open(
         way: &BackupWay,
-        decode: DecodeReader,
+        decode: StoredReader,
         threads: usize,
         progress: &Progress,
     ) -> Result<DeltaContent> {
