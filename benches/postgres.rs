@@ -70,7 +70,12 @@ fn benchmark() {
         megabytes(kept.stream),
         kept.ratio
     );
-    let mut tables = [bench.gzip(), bench.zstd(), bench.restore(&kept)];
+    let mut tables = [
+        bench.gzip(),
+        bench.zstd(),
+        bench.restore(&kept),
+        bench.delta(),
+    ];
     for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
         for contender in tables.iter_mut().flat_map(|table| &mut table.contenders) {
@@ -221,8 +226,18 @@ struct Kept {
 const LIMIT: &str = "pg_dump -Fc -Z0 >/dev/null (the limit)";
 const PIGZ: &str = "pg_dump -Fc -Z0 | pigz -6";
 const ZSTD: &str = "pg_dump -Fc -Z0 | zstd -3 -T0";
+const ZSTD_TWO: &str = "pg_dump -Fc -Z0 | zstd -3 -T2";
+const DELTA: &str = "dbbackup, a delta";
 const PG_RESTORE: &str = "zstd -d, createdb, pg_restore -j2";
 const RESTORE: &str = "dbbackup restore --to";
+
+/// One per cent of the rows of every table.
+const ONE_PER_CENT: &str = "
+    UPDATE customers SET name = upper(name) WHERE random() < 0.01;
+    UPDATE orders SET status = 'returned', total = total + 1 WHERE random() < 0.01;
+    UPDATE events SET payload = payload || '{\"seen\": true}' WHERE random() < 0.01;
+    UPDATE articles SET title = title || ' (new)' WHERE random() < 0.01;
+    UPDATE attachments SET name = 'new-' || name WHERE random() < 0.01;";
 
 /// The database that restores make.
 const RESTORED: &str = "restored";
@@ -407,6 +422,52 @@ impl Bench {
         )
     }
 
+    /// The second backup of a database of which one row of a hundred was changed since the first.
+    fn delta(&self) -> Table {
+        let config = self.configuration("delta", "zstd", false);
+        let text = std::fs::read_to_string(&config).unwrap();
+        let text = text.replace("[backup]\n", "[backup]\nincremental = true\n");
+        assert!(text.contains("incremental"), "{text}");
+        std::fs::write(&config, text).unwrap();
+        let mut first = dbbackup(&config, &["backup", "shop"]);
+        self.environment(&mut first);
+        measure::cost(&mut first);
+        let (store, kept) = (self.work.join("store-delta"), self.work.join("kept-delta"));
+        std::fs::rename(&store, &kept).unwrap();
+        self.cluster.sql("shop", ONE_PER_CENT);
+        // What is changed lies beside what it was, as after an autovacuum.
+        self.cluster.sql("shop", "VACUUM ANALYZE");
+        let backup = dbbackup(&config, &["backup", "shop"]);
+        let mut make = Command::new("bash");
+        // Nobody changes what is there, so links do.
+        make.args([
+            "-c",
+            r#"rm -rf "$STORE"; cp -al "$KEPT" "$STORE"; exec "$@""#,
+            "bash",
+        ])
+        .env("KEPT", &kept)
+        .env("STORE", &store)
+        .arg(backup.get_program())
+        .args(backup.get_args());
+        self.environment(&mut make);
+        let found = store.join("shop");
+        let ours = Contender::new(DELTA, &[], &found, ".vcdiff.zst", move || copied(&make));
+        let through = |name: &str, threads: &str| {
+            let script =
+                format!(r#"pg_dump -Fc -Z0 shop | zstd -q -3 {threads} >"$OUT"; sync "$OUT""#);
+            self.shell(name, &["zstd"], &script)
+        };
+        Table::new(
+            "Backup of a hundredth of the rows, as a delta",
+            ZSTD_TWO,
+            vec![
+                self.shell(LIMIT, &[], "pg_dump -Fc -Z0 shop >/dev/null"),
+                through(ZSTD_TWO, "-T2"),
+                ours,
+            ],
+        )
+    }
+
     fn turn(&self, contender: &mut Contender, round: u64) {
         contender.turn(round, || self.cluster.sql("postgres", "CHECKPOINT"));
         self.cluster
@@ -430,8 +491,8 @@ fn copied(command: &Command) -> Command {
 // -------------------------------------------------------------------------------------------------
 // what is printed
 
-fn print_aims(tables: &[Table; 3]) {
-    let [gzip, zstd, restore] = tables;
+fn print_aims(tables: &[Table; 4]) {
+    let [gzip, zstd, restore, delta] = tables;
     println!("\nAims (dbbackup as it comes, with verify_after = checksum)");
     if let (Some(ours), Some(theirs)) = (zstd.find("dbbackup zstd"), zstd.find(ZSTD)) {
         let ratio = ours.wall() / theirs.wall();
@@ -463,5 +524,14 @@ fn print_aims(tables: &[Table; 3]) {
             ratio <= 1.1,
         );
     }
-    memory_of_ours(tables, 64);
+    if let (Some(ours), Some(theirs)) = (delta.find(DELTA), delta.find(ZSTD_TWO)) {
+        let ratio = ours.wall() / theirs.wall();
+        aim(
+            format!("a delta takes at most as long as {ZSTD_TWO}"),
+            format!("{ratio:.2} times"),
+            ratio <= 1.0,
+        );
+    }
+    memory_of_ours(&tables[..3], 64);
+    memory_of_ours(&tables[3..], 96);
 }

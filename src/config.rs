@@ -36,8 +36,8 @@ pub use mask::{masked, masked_line};
 pub use parse::{is_label, is_source_name, parse};
 pub use postgres::{CountRows, PostgresSettings};
 pub use settings::{
-    BackupSettings, CopyLimit, DrillTrust, LockTimeout, MetricsSettings, ReportSettings,
-    RunSettings, SourceSettings,
+    BackupSettings, CopyLimit, DrillTrust, Incremental, LockTimeout, MetricsSettings,
+    ReportSettings, RunSettings, SourceSettings,
 };
 
 use crate::encryption::EncryptionSettings;

@@ -36,10 +36,10 @@ settings! {
         /// one minute, and five for the tables of a PostgreSQL server.
         pub lock_timeout: LockTimeout = LockTimeout::default(),
         /// Makes a backup as the difference from an earlier one, where that is in the same store:
-        /// a delta. A full is made where there is none yet, where the deltas on the way exceed half
-        /// of it, below 16 MiB, where the backup is encrypted and `host_key` of `[encryption]` is
-        /// not set, and where the store is on another machine and there is no `cache_dir`.
-        pub incremental: bool = false,
+        /// a delta. `"large"` does so from 64 MiB on, `true` from 16 MiB. A full is made where
+        /// there is none yet, where the deltas on the way exceed half of it, and where it is
+        /// encrypted without `host_key`, or goes to another machine without `cache_dir`.
+        pub incremental: Incremental = Incremental::Large,
         /// The age of a full from which on the next backup is a full, as in `"30d"`. Not set, only
         /// the size of the deltas decides.
         pub full_every: Option<Span> = None,
@@ -164,6 +164,54 @@ impl WordChoice for Spool {
         ("always", Spool::Always),
         ("never", Spool::Never),
     ];
+}
+
+/// Which backups are deltas, where nothing else speaks against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incremental {
+    /// Those of which a full is not small.
+    Always,
+    /// Those of which many fulls would take much room.
+    Large,
+    /// None.
+    Never,
+}
+
+impl Incremental {
+    /// From how many bytes of content on a backup may be a delta; `None`: it never is.
+    pub fn smallest(self) -> Option<u64> {
+        match self {
+            Incremental::Always => Some(16 << 20),
+            Incremental::Large => Some(64 << 20),
+            Incremental::Never => None,
+        }
+    }
+}
+
+impl SettingType for Incremental {
+    fn read(value: &WrittenValue<'_>, resolve: &PathResolver<'_>) -> Result<Self, String> {
+        if matches!(value, WrittenValue::Text(text) if text.trim() == "large") {
+            return Ok(Incremental::Large);
+        }
+        match bool::read(value, resolve) {
+            Ok(true) => Ok(Incremental::Always),
+            Ok(false) => Ok(Incremental::Never),
+            Err(_) => Err(value.instead_of("true, false or \"large\"")),
+        }
+    }
+
+    fn as_written(&self) -> Option<String> {
+        let text = match self {
+            Incremental::Always => "true",
+            Incremental::Large => "\"large\"",
+            Incremental::Never => "false",
+        };
+        Some(text.to_owned())
+    }
+
+    fn type_name() -> String {
+        "true, false or `\"large\"`".to_owned()
+    }
 }
 
 /// How much is copied to one store in one run.

@@ -8,7 +8,7 @@ use super::alignment::{DumpLayout, can_be_delta};
 use super::attempt::RunContext;
 use super::unchanged::{UnchangedContent, find_unchanged};
 use crate::catalog::{Catalog, ListedBackup, Presence, WayState};
-use crate::config::BackupSettings;
+use crate::config::{BackupSettings, Incremental};
 use crate::encryption::{DecryptionKey, Identities};
 use crate::engine::files::base_tree::TreeBase;
 use crate::engine::files::listing::Lines;
@@ -33,9 +33,6 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Content of fewer bytes is saved as a full: a delta would save next to nothing.
-const SMALLEST: u64 = 16 << 20;
 
 /// The base of a new delta.
 pub struct DeltaBase {
@@ -329,10 +326,10 @@ fn must_read_tree(usable: &[&ListedBackup], context: RunContext<'_>) -> Result<b
 
 /// Whether a delta can be made at all.
 fn may_be_delta(source: &SourcePlan, estimate: u64, context: RunContext<'_>) -> bool {
-    source.settings.incremental
+    let smallest = source.settings.incremental.smallest();
+    smallest.is_some_and(|size| estimate >= lowered("DBBACKUP_TEST_DELTA_SIZE", size))
         && can_be_delta(source.kind.format())
         && !context.run.full
-        && estimate >= lowered("DBBACKUP_TEST_DELTA_SIZE", SMALLEST)
         // Without a key the base could not be read, and from another machine it would be fetched.
         && context.encryption.is_none_or(|how| how.own_identities.is_some())
         && (context.store.local_path().is_some() || source.settings.cache_dir.is_some())
@@ -342,7 +339,7 @@ fn may_be_delta(source: &SourcePlan, estimate: u64, context: RunContext<'_>) -> 
 /// are to be made.
 pub fn cache_of(source: &SourcePlan, context: RunContext<'_>) -> Option<DumpCache> {
     let store = context.store;
-    let is_wanted = source.settings.incremental
+    let is_wanted = source.settings.incremental != Incremental::Never
         && can_be_delta(source.kind.format())
         && store.local_path().is_none()
         && context

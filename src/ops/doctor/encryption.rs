@@ -3,6 +3,7 @@
 
 use super::Diagnosis;
 use crate::catalog::{Catalog, ListedBackup};
+use crate::config::Incremental;
 use crate::error::Hint;
 use crate::ops::Session;
 use crate::plan::StorePlan;
@@ -62,7 +63,7 @@ fn check_deltas(can_read: bool, session: &Session, diagnosis: &mut Diagnosis) {
     const CHECK: &str = "deltas";
     let config = session.config.as_ref();
     let mut sources = config.into_iter().flat_map(|config| &config.sources);
-    if !sources.any(|(_, source)| source.backup.incremental) {
+    if !sources.any(|(_, source)| source.backup.incremental == Incremental::Always) {
         return;
     }
     if can_read {
