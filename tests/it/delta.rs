@@ -15,14 +15,19 @@ use std::process::Command;
 /// A database of some hundred pages, and a configuration that makes deltas of it.
 pub fn world(more: &str) -> World {
     let world = World::new();
+    populate(&world, more);
+    world
+}
+
+/// The same in a world that is there.
+pub fn populate(world: &World, more: &str) {
     world.database(
         "app.db",
         "CREATE TABLE t(id INTEGER PRIMARY KEY, x TEXT);
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
          INSERT INTO t SELECT i, hex(randomblob(100)) FROM n;",
     );
-    configure(&world, more);
-    world
+    configure(world, more);
 }
 
 pub fn configure(world: &World, more: &str) {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A configuration that makes deltas of the directory `tree`.
-fn configure(world: &World, more: &str) {
+pub fn configure(world: &World, more: &str) {
     let (store, tree) = (world.path("store"), world.path("tree"));
     world.config(&format!(
         "[store]\npath = \"{}\"\n[backup]\nincremental = true\n{more}\n[sources.tree]\nkind = \
@@ -101,15 +101,15 @@ fn same_as_full(world: &World, delta: &Value, full: &Value) {
 }
 
 /// Everything in the tree but its root, sorted.
-fn entries(root: &Path) -> Vec<PathBuf> {
+pub fn entries(root: &Path) -> Vec<PathBuf> {
     let walk = walkdir::WalkDir::new(root).min_depth(1).sort_by_file_name();
     walk.into_iter()
         .map(|entry| entry.unwrap().into_path())
         .collect()
 }
 
-/// Changes one thing in the tree, at random.
-fn change(root: &Path, random: &mut Random, number: u64) {
+/// Changes one thing in the tree, at random. `number` makes the names of what is new.
+pub fn change(root: &Path, random: &mut Random, number: u64) {
     let all = entries(root);
     let path = random.one_of(&all).clone();
     let seen = path.symlink_metadata().unwrap();
@@ -645,6 +645,7 @@ fn a_killed_delta_of_a_tree_leaves_nothing() {
     for (point, is_listed) in [
         (point::DRAFT_BEGUN, false),
         (point::DELTA_WRITTEN, false),
+        (point::LIST_WRITTEN, false),
         (point::SIDECAR_DRAFTED, false),
         (point::DUMP_NAMED, false),
         (point::BACKUP_LISTED, true),

@@ -35,15 +35,17 @@ pub mod point {
     pub const DRAFT_BEGUN: &str = "backup: draft begun";
     /// The whole difference from the base is written, and is not durable yet.
     pub const DELTA_WRITTEN: &str = "backup: delta written";
+    /// A tree's list of contents is written beside the finished dump, both under their dot-names.
+    pub const LIST_WRITTEN: &str = "backup: list written";
     /// The sidecar is written beside the finished dump, both under their dot-names.
     pub const SIDECAR_DRAFTED: &str = "store: sidecar drafted";
-    /// The dump has its name, the sidecar not yet.
+    /// The dump has its name, the sidecar not yet. A tree's list comes here the second time.
     pub const DUMP_NAMED: &str = "store: dump named";
     /// The sidecar has its name.
     pub const BACKUP_LISTED: &str = "store: backup listed";
     /// The sidecar of a backup that goes has a dot-name, the dump is still there.
     pub const BACKUP_UNLISTED: &str = "store: backup unlisted";
-    /// The dump is gone, the sidecar not yet.
+    /// The dump is gone, the sidecar not yet. A tree's list comes here the second time.
     pub const DUMP_REMOVED: &str = "store: dump removed";
     /// What is restored lies complete beside what it replaces.
     pub const RESTORE_READY: &str = "restore: ready";

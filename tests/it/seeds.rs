@@ -46,6 +46,11 @@ impl Random {
         (self.number() >> 11) % end
     }
 
+    /// Whether something comes about that does so in so many of a hundred cases.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
     /// So many bytes.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         (0..count).map(|_| (self.number() >> 40) as u8).collect()

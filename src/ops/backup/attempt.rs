@@ -324,6 +324,7 @@ impl<'a> BackupAttempt<'a> {
             }
         };
         pending.finish()?;
+        fail_point("backup: list written")?;
         tree.contents = Some(Contents {
             file,
             size_bytes: stored.size,

@@ -42,8 +42,8 @@ impl LocalDraft {
         fail_point("store: sidecar drafted")?;
         for object in &self.objects.names {
             dir.rename(&dot(object), object)?;
+            fail_point("store: dump named")?;
         }
-        fail_point("store: dump named")?;
         dir.rename(&dot(&name), &name)?;
         fail_point("store: backup listed")?;
         dir.sync()
@@ -108,8 +108,8 @@ pub fn retire(dir: &SourceDirectory, id: &str, objects: &[String]) -> Result<()>
     fail_point("store: backup unlisted")?;
     for object in objects {
         ignore_missing(dir.remove(object))?;
+        fail_point("store: dump removed")?;
     }
-    fail_point("store: dump removed")?;
     // Listed now: whoever adds an event looks for the sidecar after it.
     for companion in companions_of(id, &dir.all_names()?) {
         ignore_missing(dir.remove(companion))?;

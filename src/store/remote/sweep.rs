@@ -106,8 +106,8 @@ fn finish_retirement(
     }
     for object in objects {
         store.sweep_object(source, object, &mut swept)?;
+        fail_point("store: dump removed")?;
     }
-    fail_point("store: dump removed")?;
     // Listed now: whoever adds an event looks for the sidecar after it.
     let found = store.names_of(source, id)?;
     let is_companion = |name: &&String| names::companion_id(name) == Some(id);
