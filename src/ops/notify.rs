@@ -30,6 +30,7 @@ use crate::notify::{
     NotifiedSource, NotifierSettings, NotifySettings, Occasion, Outbox, Reminders,
     UndeliveredMessage, compose, news_of_run, state_directory,
 };
+use crate::plan;
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
@@ -134,7 +135,11 @@ impl<'a> NewsDesk<'a> {
             }
         }
         let digest = self.settings.digest_interval();
-        let news = news_of_run(&facts.histories, &results, digest, self.now);
+        // Who could not read the store has not looked at it.
+        let told_at = (unreadable.is_none())
+            .then(|| reminders.note(&self.run_key(), self.now))
+            .and_then(|state| state.looked_at);
+        let news = news_of_run(&facts.histories, &results, digest, told_at, self.now);
         let mut sources = facts.sources(&news);
         for source in &mut sources {
             let attempt = attempts.iter().find(|one| one.source == source.source);
@@ -229,6 +234,13 @@ impl<'a> NewsDesk<'a> {
         let store = self.session.store_plan();
         let store = store.map_or_else(|_| String::new(), |store| store.location().to_string());
         format!("{store} {what} {name}")
+    }
+
+    /// What the runs of this configuration are called among the reminders: another one looks at
+    /// other sources.
+    fn run_key(&self) -> String {
+        let path = plan::absolute(&self.session.cwd, &self.config.path);
+        self.key("run", &path.display().to_string())
     }
 
     fn reminders(&self) -> Reminders {

@@ -144,6 +144,6 @@ pub(super) fn news_of_result(
         end,
         lasting: named(NewsTopic::Failure, state),
     };
-    let news = news_of_run(&[pseudo_history(name)], &[result], None, desk.now);
+    let news = news_of_run(&[pseudo_history(name)], &[result], None, None, desk.now);
     news.sources.into_iter().next()
 }
