@@ -26,6 +26,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// One attempt that a store remembers, with what came later. The catalog of a store has them
 /// without what only a look at that one needs ([`ListedBackup`]); [`ListedBackup::whole`] reads the
@@ -380,6 +381,15 @@ impl Catalog {
             .map_or(&[][..], Vec::as_slice)
             .iter()
             .map(|&at| &self.backups[at])
+    }
+
+    /// Where a source's data was when its newest backup that tells it was made: its file, or the
+    /// first path of a tree.
+    pub fn data_path(&self, source: &str) -> Option<PathBuf> {
+        self.of(source).find_map(|backup| {
+            let database = backup.sidecar.database.as_ref()?;
+            database.places().into_iter().next()
+        })
     }
 
     /// The sources that have anything, sorted.

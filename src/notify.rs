@@ -15,6 +15,7 @@ mod outbox;
 mod ping;
 mod presets;
 mod reminders;
+mod report_page;
 mod settings;
 mod spool;
 mod transport;
@@ -33,6 +34,7 @@ pub use notification::{
 pub use outbox::{Outbox, UndeliveredMessage};
 pub use ping::{LifeSign, Pinger};
 pub use reminders::Reminders;
+pub use report_page::ReportPage;
 pub use settings::{
     CommandSettings, DigestInterval, MailSettings, MailVia, NewsTopic, NotifierSettings,
     NotifierTopics, NotifierWay, NotifySettings, PingService, PingSettings, WebhookPreset,

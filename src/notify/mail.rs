@@ -4,6 +4,7 @@
 use super::command::hand_over;
 use super::http::is_this_machine;
 use super::notification::Notification;
+use super::report_page::{REPORT_FILE, ReportPage};
 use super::settings::{MailSettings, MailVia};
 use super::transport::MessageTransport;
 use crate::error::{Context, Error, Result};
@@ -11,7 +12,7 @@ use crate::secret::{Secret, mask_known};
 use crate::units;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, MultiPart, SinglePart};
+use lettre::message::{Attachment, Mailbox, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
@@ -25,12 +26,15 @@ use std::time::Duration;
 /// Sends mail.
 pub struct MailTransport<'a> {
     settings: &'a MailSettings,
+    /// Where one is to be attached.
+    page: Option<&'a ReportPage>,
 }
 
 impl<'a> MailTransport<'a> {
-    /// The mail of these settings.
-    pub fn new(settings: &'a MailSettings) -> Self {
-        MailTransport { settings }
+    /// The mail of these settings; the page is attached where they say so.
+    pub fn new(settings: &'a MailSettings, page: Option<&'a ReportPage>) -> Self {
+        let page = page.filter(|_| settings.attach_report);
+        MailTransport { settings, page }
     }
 }
 
@@ -238,13 +242,20 @@ impl MailTransport<'_> {
         // So that no holiday answers it.
         let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
         builder = builder.raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()));
-        let parts = MultiPart::alternative()
-            .singlepart(SinglePart::plain(format!("{}\n", notification.text)))
-            .singlepart(
-                SinglePart::builder()
-                    .header(ContentType::TEXT_HTML)
-                    .body(html_of(notification)),
-            );
+        let mut text = notification.text.clone();
+        if let Some(ReportPage::Missing(why)) = self.page {
+            text = format!("{text}\n\n(The report is not attached: {why}.)");
+        }
+        let html = SinglePart::builder().header(ContentType::TEXT_HTML);
+        let html = html.body(html_of(&notification.subject, &text));
+        let mut parts = MultiPart::alternative()
+            .singlepart(SinglePart::plain(format!("{text}\n")))
+            .singlepart(html);
+        if let Some(ReportPage::Made(page)) = self.page {
+            let page =
+                Attachment::new(REPORT_FILE.to_owned()).body(page.clone(), ContentType::TEXT_HTML);
+            parts = MultiPart::mixed().multipart(parts).singlepart(page);
+        }
         builder
             .multipart(parts)
             .map_err(|error| Error::failed(format!("writing the mail: {error}")))
@@ -282,7 +293,7 @@ fn this_host() -> String {
 }
 
 /// The text for who reads HTML: the same words, in which nothing is markup.
-fn html_of(notification: &Notification) -> String {
+fn html_of(subject: &str, text: &str) -> String {
     let escaped = |text: &str| {
         text.replace('&', "&amp;")
             .replace('<', "&lt;")
@@ -292,8 +303,8 @@ fn html_of(notification: &Notification) -> String {
     format!(
         "<!DOCTYPE html><html><body><p><b>{}</b></p>\
          <pre style=\"white-space:pre-wrap\">{}</pre></body></html>\n",
-        escaped(&notification.subject),
-        escaped(&notification.text)
+        escaped(subject),
+        escaped(text)
     )
 }
 
@@ -324,6 +335,55 @@ fn explained(error: &lettre::transport::smtp::Error, host: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The lines of a mail to which the page is to be attached, or is not.
+    fn lines_of(page: &ReportPage, is_attached: bool) -> Vec<String> {
+        let settings = MailSettings {
+            to: vec!["ops@example.org".to_owned()],
+            from: Some("backup@example.org".to_owned()),
+            attach_report: is_attached,
+            ..MailSettings::default()
+        };
+        let notification = Notification::on_trial("web1", chrono::Utc::now());
+        let mail = MailTransport::new(&settings, Some(page)).written(&notification);
+        let mail = String::from_utf8(mail.unwrap().formatted()).unwrap();
+        mail.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_page_is_attached_where_that_is_asked_for() {
+        let page = ReportPage::new("<!DOCTYPE html><p>all is well</p>".to_owned());
+        let has = |lines: &[String], text: &str| lines.iter().any(|line| line.contains(text));
+        let with = lines_of(&page, true);
+        for part in [
+            "Content-Type: multipart/mixed;",
+            "Content-Disposition: attachment; filename=\"report.html\"",
+            "<p>all is well</p>",
+        ] {
+            assert!(has(&with, part), "no {part}: {with:?}");
+        }
+        let without = lines_of(&page, false);
+        assert!(!has(&without, "mixed") && !has(&without, "all is well"));
+    }
+
+    #[test]
+    fn a_mail_says_why_it_has_no_page() {
+        let page = ReportPage::Missing("the disk is < full".to_owned());
+        let lines = lines_of(&page, true);
+        let line = |text: &str| lines.iter().filter(|line| line.starts_with(text)).count();
+        assert_eq!(
+            line("(The report is not attached: the disk is < full.)"),
+            1,
+            "{lines:?}"
+        );
+        assert_eq!(
+            line("(The report is not attached: the disk is &lt; full.)"),
+            1
+        );
+        assert_eq!(line("Content-Disposition"), 0);
+        let unasked = lines_of(&page, false);
+        assert!(!unasked.iter().any(|line| line.contains("attached")));
+    }
 
     #[test]
     fn servers_are_read_as_people_write_them() {

@@ -148,15 +148,18 @@ pub struct News {
 }
 
 /// The news at the end of a run: of the sources that it tried, and of those at which it only looks.
+/// `told_at` is when a run told something before, where that is known: the store remembers only
+/// runs that tried something, and none that found everything locked.
 pub fn news_of_run(
     histories: &[SourceHistory],
     results: &[AttemptResult],
     digest: Option<DigestInterval>,
+    told_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> News {
     let newest = |history: &SourceHistory| history.attempts.first().map(|past| past.at);
     // The last run was the last one who looked.
-    let looked_at = histories.iter().filter_map(newest).max();
+    let looked_at = histories.iter().filter_map(newest).max().max(told_at);
     let mut news = News {
         sources: Vec::new(),
         digest: digest.is_some_and(|interval| is_digest_due(interval, looked_at, now)),

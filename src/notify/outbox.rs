@@ -3,6 +3,7 @@
 
 use super::budget::Budget;
 use super::notification::Notification;
+use super::report_page::ReportPage;
 use super::settings::{NotifierSettings, NotifySettings};
 use super::spool::{MessageSpool, WaitingMessage};
 use super::transport::transport_of;
@@ -14,6 +15,8 @@ use std::collections::BTreeSet;
 pub struct Outbox<'a> {
     settings: &'a NotifySettings,
     spool: Option<&'a MessageSpool>,
+    /// What is attached to new mails, where they are to have it.
+    page: Option<&'a ReportPage>,
     budget: Budget,
     /// Whom nothing can be told now.
     silent: BTreeSet<String>,
@@ -35,11 +38,13 @@ impl<'a> Outbox<'a> {
     pub fn new(
         settings: &'a NotifySettings,
         spool: Option<&'a MessageSpool>,
+        page: Option<&'a ReportPage>,
         budget: Budget,
     ) -> Self {
         Outbox {
             settings,
             spool,
+            page,
             budget,
             silent: BTreeSet::new(),
         }
@@ -55,6 +60,8 @@ impl<'a> Outbox<'a> {
         let Some(_lock) = spool.lock() else {
             return (0, failed);
         };
+        // A page that a server does not take, or not in time, must not hold a message back again.
+        let page = ReportPage::Missing("it goes only with a message that does not wait".to_owned());
         let mut arrived = 0;
         for (path, message) in spool.waiting(now) {
             let settings = self.settings;
@@ -71,7 +78,7 @@ impl<'a> Outbox<'a> {
             if self.silent.contains(&notifier.name) {
                 continue;
             }
-            match self.try_to_send(notifier, &late(&message.notification)) {
+            match self.try_to_send(notifier, &late(&message.notification), Some(&page)) {
                 Ok(_) => {
                     _ = std::fs::remove_file(&path);
                     arrived += 1;
@@ -96,7 +103,8 @@ impl<'a> Outbox<'a> {
         notifier: &NotifierSettings,
         notification: &Notification,
     ) -> std::result::Result<String, UndeliveredMessage> {
-        self.try_to_send(notifier, notification).map_err(|error| {
+        let sent = self.try_to_send(notifier, notification, self.page);
+        sent.map_err(|error| {
             let message = WaitingMessage {
                 notifier: notifier.name.clone(),
                 notification: notification.clone(),
@@ -117,8 +125,9 @@ impl<'a> Outbox<'a> {
         &mut self,
         notifier: &NotifierSettings,
         notification: &Notification,
+        page: Option<&ReportPage>,
     ) -> Result<String> {
-        let Some(transport) = transport_of(&notifier.way) else {
+        let Some(transport) = transport_of(&notifier.way, page) else {
             return Ok(String::new());
         };
         if self.silent.contains(&notifier.name) {

@@ -59,6 +59,13 @@ impl std::fmt::Debug for NotifierSettings {
     }
 }
 
+impl NotifierSettings {
+    /// Whether the page of `dbbackup report` goes with what is told there.
+    pub fn attaches_report(&self) -> bool {
+        matches!(&self.way, NotifierWay::Mail(own) if own.attach_report)
+    }
+}
+
 /// How messages get to somebody, by `type`.
 #[derive(Clone, PartialEq)]
 pub enum NotifierWay {
@@ -70,6 +77,20 @@ pub enum NotifierWay {
     Ping(Box<PingSettings>),
     /// `type = "command"`.
     Command(CommandSettings),
+}
+
+impl NotifierWay {
+    /// Where its secrets come from, which no message may show.
+    pub fn secret_sources(&self) -> Vec<SecretSource> {
+        match self {
+            NotifierWay::Mail(own) => vec![own.password_source()],
+            NotifierWay::Webhook(own) => {
+                vec![own.url_source(), own.token_source(), own.secret_source()]
+            }
+            NotifierWay::Ping(own) => vec![own.url_source()],
+            NotifierWay::Command(_) => Vec::new(),
+        }
+    }
 }
 
 settings! {
@@ -103,6 +124,8 @@ settings! {
         pub password_command: Option<String> = None,
         /// Certificates, as PEM, that are trusted beside the system's.
         pub ca_file: Option<PathBuf> = None,
+        /// Attaches the page of `dbbackup report`, as `report.html`. What waited goes without it.
+        pub attach_report: bool = false,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::command::ProgramTransport;
 use super::mail::MailTransport;
 use super::notification::Notification;
+use super::report_page::ReportPage;
 use super::settings::NotifierWay;
 use super::webhook::WebhookTransport;
 use crate::error::Result;
@@ -19,10 +20,14 @@ pub trait MessageTransport {
     fn send(&self, notification: &Notification, limit: Duration) -> Result<String>;
 }
 
-/// The way of these settings; `None` for a ping, which takes no messages.
-pub fn transport_of(way: &NotifierWay) -> Option<Box<dyn MessageTransport + '_>> {
+/// The way of these settings; `None` for a ping, which takes no messages. The page goes where it is
+/// to be attached.
+pub fn transport_of<'a>(
+    way: &'a NotifierWay,
+    page: Option<&'a ReportPage>,
+) -> Option<Box<dyn MessageTransport + 'a>> {
     match way {
-        NotifierWay::Mail(settings) => Some(Box::new(MailTransport::new(settings))),
+        NotifierWay::Mail(settings) => Some(Box::new(MailTransport::new(settings, page))),
         NotifierWay::Webhook(settings) => Some(Box::new(WebhookTransport::new(settings))),
         NotifierWay::Command(settings) => Some(Box::new(ProgramTransport::new(settings))),
         NotifierWay::Ping(_) => None,

@@ -4,6 +4,7 @@
 
 mod facts;
 mod lifesigns;
+mod page;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -18,16 +19,18 @@ pub use watch::{tell_status, tell_unreadable_store};
 
 use self::facts::{StoreFacts, pseudo_history};
 use self::lifesigns::LifeSigns;
+use self::page::{PageOccasion, make_page};
 use super::run::{ErrorSummary, RunListener, RunOutcome, RunSummary, Shortfall, SourceSummary};
 use super::secrets::{self, clean};
 use super::{Observer, Session};
 use crate::config::Config;
 use crate::error::{Kind, Result};
 use crate::notify::{
-    AttemptEnd, AttemptResult, Budget, LastingState, MessageSpool, News, NewsTopic, NotifiedSource,
-    NotifySettings, Occasion, Outbox, Reminders, UndeliveredMessage, compose, news_of_run,
-    state_directory,
+    AttemptEnd, AttemptResult, Budget, LastingState, MessageSpool, News, NewsTopic, Notification,
+    NotifiedSource, NotifierSettings, NotifySettings, Occasion, Outbox, Reminders,
+    UndeliveredMessage, compose, news_of_run, state_directory,
 };
+use crate::plan;
 use crate::units;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
@@ -107,11 +110,14 @@ impl<'a> NewsDesk<'a> {
     /// Tells what a run came to.
     fn tell_run(&self, summary: &RunSummary) {
         let session = self.session.at(self.now);
-        let mut facts = StoreFacts::read(&session).unwrap_or_else(|error| {
-            self.observer
-                .detail(format!("what was told before can't be read: {error}"));
-            StoreFacts::default()
-        });
+        let (mut facts, unreadable) = match StoreFacts::read(&session) {
+            Ok(facts) => (facts, None),
+            Err(error) => {
+                self.observer
+                    .detail(format!("what was told before can't be read: {error}"));
+                (StoreFacts::default(), Some(error))
+            }
+        };
         facts.leave_out(&own_ids(summary));
         let mut reminders = self.reminders();
         let attempts = attempts_of(summary);
@@ -129,7 +135,11 @@ impl<'a> NewsDesk<'a> {
             }
         }
         let digest = self.settings.digest_interval();
-        let news = news_of_run(&facts.histories, &results, digest, self.now);
+        // Who could not read the store has not looked at it.
+        let told_at = (unreadable.is_none())
+            .then(|| reminders.note(&self.run_key(), self.now))
+            .and_then(|state| state.looked_at);
+        let news = news_of_run(&facts.histories, &results, digest, told_at, self.now);
         let mut sources = facts.sources(&news);
         for source in &mut sources {
             let attempt = attempts.iter().find(|one| one.source == source.source);
@@ -144,7 +154,11 @@ impl<'a> NewsDesk<'a> {
             digest_since: facts.digest_since(digest),
             ..self.occasion("backup")
         };
-        self.send(&news, &occasion);
+        let of_page = PageOccasion {
+            run: Some(summary),
+            unreadable: unreadable.as_ref(),
+        };
+        self.send(&news, &occasion, of_page);
         self.keep(reminders);
     }
 
@@ -222,6 +236,13 @@ impl<'a> NewsDesk<'a> {
         format!("{store} {what} {name}")
     }
 
+    /// What the runs of this configuration are called among the reminders: another one looks at
+    /// other sources.
+    fn run_key(&self) -> String {
+        let path = plan::absolute(&self.session.cwd, &self.config.path);
+        self.key("run", &path.display().to_string())
+    }
+
     fn reminders(&self) -> Reminders {
         let directory = self.spool.as_ref().map(MessageSpool::directory);
         Reminders::load(directory.unwrap_or(std::path::Path::new("/nonexistent")))
@@ -240,15 +261,22 @@ impl<'a> NewsDesk<'a> {
     }
 
     /// Sends to everybody what is for them, after what still waits.
-    fn send(&self, news: &News, occasion: &Occasion) {
+    fn send(&self, news: &News, occasion: &Occasion, of_page: PageOccasion<'_>) {
+        let (settings, spool) = (self.settings, self.spool.as_ref());
+        let messages: Vec<(&NotifierSettings, Notification)> = settings
+            .notifiers
+            .iter()
+            .filter_map(|notifier| {
+                let message = compose(news, &notifier.topics, occasion, self.now, &clean);
+                Some((notifier, message?))
+            })
+            .collect();
+        let has_page = messages.iter().any(|(one, _)| one.attaches_report());
+        let page = has_page.then(|| make_page(of_page, &self.session.at(self.now)));
         // It begins here: a store that was slow to tell its history must not take the time in which
         // that is told.
-        let mut outbox = Outbox::new(self.settings, self.spool.as_ref(), Budget::default());
-        for notifier in &self.settings.notifiers {
-            let message = compose(news, &notifier.topics, occasion, self.now, &clean);
-            let Some(message) = message else {
-                continue;
-            };
+        let mut outbox = Outbox::new(settings, spool, page.as_ref(), Budget::default());
+        for (notifier, message) in messages {
             match outbox.send(notifier, &message) {
                 Ok(_) => self
                     .observer

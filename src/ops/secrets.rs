@@ -1,6 +1,7 @@
 //! What never leaves this machine: every secret that the configuration has.
 
 use crate::config::{Config, KindSettings, masked_line};
+use crate::notify::NotifierWay;
 use crate::secret::{Secret, mask_known};
 use crate::units;
 use std::path::Path;
@@ -37,6 +38,15 @@ pub fn remember(config: &Config) {
             .into_iter()
             .flatten()
             .for_each(|path| forget_file(path));
+    }
+    for notifier in &config.notify.notifiers {
+        for source in notifier.way.secret_sources() {
+            source.value.iter().for_each(|value| forget(value));
+            source.file.iter().for_each(|path| forget_file(path));
+        }
+        if let NotifierWay::Mail(own) = &notifier.way {
+            own.server.iter().for_each(|url| forget_password_of(url));
+        }
     }
     let keys = &config.encryption;
     let files = [

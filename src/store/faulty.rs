@@ -2,12 +2,14 @@
 //! inside of the local one.
 
 use super::{
-    Draft, KnownNames, Listing, Location, Objects, PendingObject, Properties, Retirement, Store,
+    Draft, KnownNames, Listing, Location, ObjectStamp, Objects, PendingObject, Properties,
+    Retirement, Store,
 };
 use crate::error::{Error, Result};
 use crate::lock::Lock;
 use chrono::{DateTime, Utc};
 use std::cell::Cell;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -198,6 +200,11 @@ impl Store for FaultyStore<'_> {
         self.inner.is_in_use(source, name)
     }
 
+    fn link_target(&self, source: &str, name: &str) -> Result<Option<PathBuf>> {
+        self.countdown.call()?;
+        self.inner.link_target(source, name)
+    }
+
     fn free_space(&self) -> Result<Option<u64>> {
         self.countdown.call()?;
         self.inner.free_space()
@@ -243,6 +250,10 @@ impl Objects for FaultyObjects {
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.inner.path(name)
     }
+
+    fn stamp(&self, name: &str) -> Option<ObjectStamp> {
+        self.inner.stamp(name)
+    }
 }
 
 struct FaultyDraft {
@@ -271,8 +282,17 @@ impl Draft for FaultyDraft {
         }))
     }
 
+    fn link(&mut self, name: &str, path: &Path, file: &File) -> Result<()> {
+        self.countdown.call()?;
+        self.inner.as_mut().unwrap().link(name, path, file)
+    }
+
     fn objects(&self) -> &dyn Objects {
         self.inner().objects()
+    }
+
+    fn sign_copy(&mut self) {
+        self.inner.as_mut().unwrap().sign_copy();
     }
 
     fn commit(mut self: Box<Self>, sidecar: &[u8]) -> Result<()> {

@@ -9,6 +9,7 @@ use super::remote::objects::tests::s3::S3Server;
 use super::remote::objects::tests::{OldBucket, connected};
 use super::remote::{RemoteStore, StoreRights};
 use super::*;
+use std::os::unix::fs::MetadataExt;
 
 const ID: &str = "app_daily_20261120T020000Z";
 const DUMP: &str = "app_daily_20261120T020000Z.sqlite3.gz";
@@ -56,6 +57,27 @@ fn write(draft: &mut dyn Draft, name: &str, bytes: &[u8]) -> Result<()> {
     let mut pending = draft.create(name)?;
     pending.write_all(bytes)?;
     pending.finish()
+}
+
+/// A file with a dump, in a directory of its own.
+fn dump_file() -> (tempfile::TempDir, PathBuf, File) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dump.sqlite3.gz");
+    std::fs::write(&path, b"the dump").unwrap();
+    let file = File::open(&path).unwrap();
+    (dir, path, file)
+}
+
+/// Makes a backup of a file of this machine: by a second name, or where that can't be by its bytes.
+fn publish_file(store: &dyn Store) -> Result<()> {
+    let (_dir, path, file) = dump_file();
+    let mut draft = store.begin_draft("app", "daily", moment())?;
+    let dump = format!("{}.sqlite3.gz", draft.id());
+    match draft.link(&dump, &path, &file) {
+        Err(error) if error.kind() == Kind::Usage => write(&mut *draft, &dump, b"the dump")?,
+        linked => linked?,
+    }
+    draft.commit(dump.as_bytes())
 }
 
 /// Makes a backup that has an event from the start, and gives its id.
@@ -202,6 +224,47 @@ fn a_draft_holds_only_objects_of_its_backup() {
 }
 
 #[test]
+fn a_file_gets_a_second_name_where_the_store_is_a_directory() {
+    for_every_store(|store| {
+        let (_dir, path, file) = dump_file();
+        let names_of_file = || file.metadata().unwrap().nlink();
+        let mut draft = store.begin_draft("app", "daily", moment()).unwrap();
+        let linked = draft.link(DUMP, &path, &file);
+        if store.local_path().is_none() {
+            let error = linked.unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+            assert!(error.to_string().contains("on another machine"), "{error}");
+            write(&mut *draft, DUMP, b"the dump").unwrap();
+            draft.commit(DUMP.as_bytes()).unwrap();
+            assert_eq!(store.read("app", DUMP).unwrap(), b"the dump");
+            return;
+        }
+        linked.unwrap();
+        assert_eq!(draft.objects().read(DUMP).unwrap(), b"the dump");
+        assert_eq!(draft.objects().names().unwrap(), [DUMP]);
+        // A name that is taken, one of another backup, and a file that is not the open one.
+        let (_other_dir, other, _) = dump_file();
+        let unread = format!("{ID}.tar");
+        for (name, path) in [(DUMP, &path), ("app.sqlite3.gz", &path), (&unread, &other)] {
+            assert!(draft.link(name, path, &file).is_err(), "{name}");
+        }
+        assert_eq!(names_of_file(), 2);
+        drop(draft);
+        assert_eq!(store.list("app").unwrap(), Listing::default());
+        assert_eq!(names_of_file(), 1);
+
+        let mut draft = store.begin_draft("app", "daily", moment()).unwrap();
+        draft.link(DUMP, &path, &file).unwrap();
+        draft.commit(DUMP.as_bytes()).unwrap();
+        assert_eq!(listed(store), [sidecar_name(ID), DUMP.to_owned()]);
+        assert_eq!(store.read("app", DUMP).unwrap(), b"the dump");
+        retire(store, ID).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"the dump");
+        assert_eq!(names_of_file(), 1);
+    });
+}
+
+#[test]
 fn every_backup_has_an_id_of_its_own() {
     for_every_store(|store| {
         let first = publish(store, moment()).unwrap();
@@ -276,12 +339,13 @@ fn common_objects_are_replaced() {
 type StoreWork = fn(&dyn Store, &str) -> Result<()>;
 
 /// Everything that changes a store that holds a good backup with this id.
-const WORK: [(&str, StoreWork); 4] = [
+const WORK: [(&str, StoreWork); 5] = [
     ("publishing", |store, _| publish(store, moment()).map(drop)),
     ("retiring", |store, id| retire(store, id)),
     ("adding an event", |store, id| {
         store.write_once("app", &event_name(id, moment(), 2), b"verified")
     }),
+    ("publishing a file", |store, _| publish_file(store)),
     ("publishing and retiring", |store, id| {
         publish(store, moment())?;
         store.sweep("app", &named_by)?;

@@ -692,6 +692,15 @@ fn a_timer_of_a_real_systemd_makes_a_backup() {
     }
     assert!(output.status.success(), "{said}{errors}");
     let documents: Vec<&str> = said.split("-----\n").collect();
+    // The manager of a user is another one than that of the machine.
+    let calls = documents[0]
+        .lines()
+        .filter(|line| line.contains("systemctl"));
+    let calls: Vec<&str> = calls.collect();
+    assert!(
+        calls.len() == 2 && calls.iter().all(|line| line.contains("systemctl --user ")),
+        "{said}"
+    );
     let shown: Value = serde_json::from_str(documents[1]).unwrap_or_else(|_| panic!("{said}"));
     crate::schema::must_hold(&shown);
     assert_eq!(shown["jobs"][0]["active"], true, "{said}");

@@ -48,7 +48,13 @@ impl SimulatedWorld {
                 lasting: None,
             })
             .collect();
-        let news = news_of_run(&self.histories, &results, Some(DigestInterval::Weekly), now);
+        let news = news_of_run(
+            &self.histories,
+            &results,
+            Some(DigestInterval::Weekly),
+            None,
+            now,
+        );
         for result in results {
             let history = &mut self.histories;
             let history = history.iter_mut().find(|one| one.source == result.source);
@@ -222,7 +228,7 @@ proptest! {
         for (end, pause) in steps {
             now += TimeDelta::seconds(pause);
             let result = AttemptResult { source: "x".to_owned(), end, lasting: None };
-            let news = news_of_run(std::slice::from_ref(&past), &[result], None, now).sources;
+            let news = news_of_run(std::slice::from_ref(&past), &[result], None, None, now).sources;
             let told = news.first().map(|one| (one.topic, one.day));
             prop_assert_eq!(told, kept.hear(end, now));
             prop_assert!(news.len() <= 1);
@@ -261,7 +267,7 @@ fn who_was_not_told_of_it_does_not_hear_of_its_end() {
         end: AttemptEnd::Good,
         lasting: None,
     };
-    let news = news_of_run(&[history("x", vec![past])], &[result], None, at(2, 2)).sources;
+    let news = news_of_run(&[history("x", vec![past])], &[result], None, None, at(2, 2)).sources;
     assert_eq!(news[0].over, Some(NewsTopic::Partial));
     assert!(!news[0].is_for(&[NewsTopic::Recovery, NewsTopic::Failure]));
     assert!(news[0].is_for(&[NewsTopic::Recovery, NewsTopic::Partial]));
@@ -279,7 +285,7 @@ fn what_the_store_does_not_remember_is_told_like_the_rest() {
         lasting: Some((NewsTopic::Failure, LastingState { since, looked_at })),
     };
     let told = |result: AttemptResult, now| {
-        let news = news_of_run(&[history("x", vec![past])], &[result], None, now).sources;
+        let news = news_of_run(&[history("x", vec![past])], &[result], None, None, now).sources;
         news.first().map(|one| (one.topic, one.day))
     };
     let (failed, good) = (AttemptEnd::Failed, AttemptEnd::Good);
@@ -303,7 +309,7 @@ fn a_change_within_a_second_is_one() {
         end: AttemptEnd::Failed,
         lasting: None,
     };
-    let news = news_of_run(&[history("x", vec![past])], &[result], None, at(1, 2)).sources;
+    let news = news_of_run(&[history("x", vec![past])], &[result], None, None, at(1, 2)).sources;
     assert_eq!(news.len(), 1);
 }
 

@@ -1,9 +1,10 @@
 //! The copies that a run makes after its backups: each store for itself and all at once, so that
 //! one that is slow or away keeps no other from its copies.
 
-use super::{
-    Copier, CopyBudget, CopySummary, candidates, deadline_of, is_of_store, note_copy, open_target,
-};
+use super::CopySummary;
+use super::copier::{Copier, CopyBudget, note_copy};
+use super::selection::candidates;
+use super::target::{deadline_of, is_of_store, open_target};
 use crate::catalog::Catalog;
 use crate::config::{BackupSettings, Config};
 use crate::error::{Error, Hint, Kind, Result};

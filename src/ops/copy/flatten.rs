@@ -1,7 +1,8 @@
 //! A copy of a delta that stands alone: its content, decoded by its way and encoded anew as a full.
 //! The content is the same, to the byte; the dump and the sidecar are other ones.
 
-use super::{Copier, send_pin};
+use super::copier::Copier;
+use super::sending::send_pin;
 use crate::catalog::ListedBackup;
 use crate::encryption::AGE;
 use crate::engine::Contents;

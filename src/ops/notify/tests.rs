@@ -2,6 +2,7 @@
 //! comes and goes, what waits when nobody listens, and that nothing of it changes a run.
 
 use super::*;
+use crate::lock::Lock;
 use crate::ops::backup::create_backups;
 use crate::ops::status::{StatusRequest, StoreReading};
 use crate::ops::tests::machine::{APP, BAD, Machine, request};
@@ -53,6 +54,32 @@ fn only_changes_are_told() {
     let count = subjects(&machine).len();
     machine.back_up(&lines).unwrap();
     assert_eq!(subjects(&machine).len(), count);
+}
+
+/// The store has no attempt of a run that found every source locked, so it can't tell that such a
+/// run has told something.
+#[test]
+fn that_a_run_hangs_is_told_once_a_day() {
+    let machine = Machine::new().with_database("app", 3);
+    let lines = format!("{TELLS}{APP}");
+    machine.back_up(&lines).unwrap();
+    let lock = machine.path("store/app/.lock");
+    let _hung = Lock::take(&lock, "the source `app`", Duration::ZERO).unwrap();
+    let later = |hours: i64| {
+        let session = machine.session(&lines);
+        let session = Session {
+            lock_wait: Duration::ZERO,
+            ..session.at(session.now + TimeDelta::hours(hours))
+        };
+        let run = create_backups(&request(), &session, &machine.heard).unwrap();
+        assert_eq!(run.summary.kind(), Some(Kind::Locked));
+        subjects(&machine).len()
+    };
+    assert_eq!([later(1), later(27), later(27)], [0, 1, 1]);
+    assert_eq!([later(27 + 24), later(27 + 24)], [2, 2]);
+    let overdue = "[testhost] backup overdue: app, last good ";
+    let told = [format!("{overdue}27 h ago"), format!("{overdue}2 d ago")];
+    assert_eq!(subjects(&machine), told);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Notifiers on trial: a message to each, and what the other side answers; and what waits.
 
+use super::page::{PageOccasion, make_page};
 use super::spool_of;
 use crate::config::{Config, nearest};
 use crate::error::{Error, Result};
@@ -66,7 +67,10 @@ fn try_notifier(notifier: &NotifierSettings, budget: Budget, session: &Session) 
         return Ok(answer.unwrap_or_default());
     }
     let message = Notification::on_trial(&session.host, Utc::now());
-    match transport_of(&notifier.way) {
+    let page = notifier
+        .attaches_report()
+        .then(|| make_page(PageOccasion::default(), session));
+    match transport_of(&notifier.way, page.as_ref()) {
         Some(transport) => transport.send(&message, limit),
         None => Ok(String::new()),
     }
@@ -85,7 +89,7 @@ pub fn check_notifier(notifier: &NotifierSettings, config: &Config) -> Result<St
         let hint = "a list is one program and its arguments; write a shell line as a string";
         check_program(program.as_os_str(), &dirs).map_err(|error| error.with_new_hint(hint))?;
     }
-    match (&notifier.way, transport_of(&notifier.way)) {
+    match (&notifier.way, transport_of(&notifier.way, None)) {
         (NotifierWay::Ping(settings), _) => Pinger::new(settings)?.check(),
         (_, Some(transport)) => transport.check(),
         (_, None) => Ok(String::new()),
@@ -97,7 +101,8 @@ pub fn check_notifier(notifier: &NotifierSettings, config: &Config) -> Result<St
 pub fn send_waiting(session: &Session, observer: &dyn Observer) -> Result<(usize, usize)> {
     let settings = settings_of(session)?;
     let spool = spool_of(settings);
-    let mut outbox = Outbox::new(settings, spool.as_ref(), Budget::new(EACH, PATIENCE));
+    let budget = Budget::new(EACH, PATIENCE);
+    let mut outbox = Outbox::new(settings, spool.as_ref(), None, budget);
     let (arrived, failed) = outbox.send_waiting(Utc::now());
     for one in failed {
         observer.warn(format!("`{}` was not told: {}", one.notifier, one.error));

@@ -3,6 +3,7 @@
 
 use super::NewsDesk;
 use super::facts::StoreFacts;
+use super::page::PageOccasion;
 use super::watch::news_of_result;
 use crate::error::{Error, Kind};
 use crate::notify::{News, Occasion};
@@ -87,6 +88,6 @@ pub fn tell_verb(
         sources,
         ..desk.occasion(command)
     };
-    desk.send(&news, &occasion);
+    desk.send(&news, &occasion, PageOccasion::default());
     desk.keep(reminders);
 }

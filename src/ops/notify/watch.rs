@@ -2,6 +2,7 @@
 //! Another machine that reads the same store does so when the one that makes the backups is dead.
 
 use super::facts::{StoreFacts, pseudo_history};
+use super::page::PageOccasion;
 use super::{NewsDesk, named};
 use crate::error::Error;
 use crate::notify::{
@@ -70,17 +71,17 @@ pub fn tell_status(status: &StoreHealth<'_>, session: &Session, observer: &dyn O
         sources,
         ..desk.occasion("status")
     };
-    desk.send(&news, &occasion);
+    desk.send(&news, &occasion, PageOccasion::default());
     desk.keep(reminders);
 }
 
 /// Tells that a store could not be read.
-pub fn tell_unreadable_store(error: &Error, session: &Session, observer: &dyn Observer) {
+pub fn tell_unreadable_store(unreadable: &Error, session: &Session, observer: &dyn Observer) {
     let Some(desk) = NewsDesk::open(session, observer) else {
         return;
     };
     let mut reminders = desk.reminders();
-    let error = ErrorSummary::from(error);
+    let error = ErrorSummary::from(unreadable);
     let told = news_of_result(&desk, "store", THE_STORE, Some(&error), &mut reminders);
     let news = News {
         sources: told.into_iter().collect(),
@@ -95,7 +96,11 @@ pub fn tell_unreadable_store(error: &Error, session: &Session, observer: &dyn Ob
         sources,
         ..desk.occasion("status")
     };
-    desk.send(&news, &occasion);
+    let of_page = PageOccasion {
+        unreadable: Some(unreadable),
+        run: None,
+    };
+    desk.send(&news, &occasion, of_page);
     desk.keep(reminders);
 }
 
@@ -139,6 +144,6 @@ pub(super) fn news_of_result(
         end,
         lasting: named(NewsTopic::Failure, state),
     };
-    let news = news_of_run(&[pseudo_history(name)], &[result], None, desk.now);
+    let news = news_of_run(&[pseudo_history(name)], &[result], None, None, desk.now);
     news.sources.into_iter().next()
 }

@@ -102,15 +102,7 @@ pub fn place_of_data(source: &str, catalog: &Catalog, session: &Session) -> Copy
         Some(KindSettings::Sqlite(own)) => Some(own.path.clone()),
         Some(KindSettings::Files(own)) => own.paths.first().cloned(),
         Some(KindSettings::Postgres(_)) => None,
-        None => catalog.of(source).find_map(|backup| {
-            backup
-                .sidecar
-                .database
-                .as_ref()?
-                .places()
-                .into_iter()
-                .next()
-        }),
+        None => catalog.data_path(source),
     };
     CopyPlace::Disk(path.and_then(|path| disk_of(&path)))
 }

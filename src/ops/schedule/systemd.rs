@@ -34,6 +34,17 @@ pub struct Systemd {
     directory: PathBuf,
 }
 
+impl ManagerScope {
+    /// The command that speaks to this manager, with arguments, as people type it.
+    pub fn systemctl(self, arguments: &[&str]) -> String {
+        let command = match self {
+            ManagerScope::System => "systemctl",
+            ManagerScope::User => "systemctl --user",
+        };
+        format!("{command} {}", arguments.join(" "))
+    }
+}
+
 /// Whether systemd is what started this machine.
 pub fn is_running() -> bool {
     Path::new("/run/systemd/system").is_dir()
@@ -84,7 +95,8 @@ impl Systemd {
             }
         }
         command.args(arguments).env("LC_ALL", "C");
-        let name = format!("systemctl {}", arguments.first().unwrap_or(&""));
+        let verb = arguments.first().copied();
+        let name = self.scope.systemctl(verb.as_slice());
         Process::output(command, &name, None).map_err(|error| error.with_hint(self.remedy()))
     }
 
@@ -196,8 +208,9 @@ impl Systemd {
         let mut done = Vec::new();
         let mut run = |verb: &[&str], timers: Vec<&str>| -> Result<()> {
             if !timers.is_empty() {
-                self.systemctl(&[verb, &timers].concat())?;
-                done.push(format!("systemctl {} {}", verb.join(" "), timers.join(" ")));
+                let arguments = [verb, &timers].concat();
+                self.systemctl(&arguments)?;
+                done.push(self.scope.systemctl(&arguments));
             }
             Ok(())
         };
@@ -301,7 +314,7 @@ impl JobScheduler for Systemd {
                 error.context("the units are written, but systemd does not know of them yet")
             };
             self.systemctl(&["daemon-reload"]).map_err(explain)?;
-            done.push("systemctl daemon-reload".to_owned());
+            done.push(self.scope.systemctl(&["daemon-reload"]));
         }
         let wanted = |file: &&ScheduledFile| {
             file.name.ends_with(".timer")
@@ -324,7 +337,7 @@ impl JobScheduler for Systemd {
         let mut done = self.stop_and_remove(files)?;
         if !files.is_empty() {
             self.systemctl(&["daemon-reload"])?;
-            done.push("systemctl daemon-reload".to_owned());
+            done.push(self.scope.systemctl(&["daemon-reload"]));
         }
         Ok(done)
     }
@@ -386,8 +399,9 @@ impl Systemd {
         let timers: Vec<&str> = timers.filter(|name| name.ends_with(".timer")).collect();
         let mut done = Vec::new();
         if !timers.is_empty() {
-            self.systemctl(&[&["disable", "--now"], &timers[..]].concat())?;
-            done.push(format!("systemctl disable --now {}", timers.join(" ")));
+            let arguments = [&["disable", "--now"], &timers[..]].concat();
+            self.systemctl(&arguments)?;
+            done.push(self.scope.systemctl(&arguments));
         }
         for file in files {
             match std::fs::remove_file(&file.place) {
@@ -404,6 +418,15 @@ impl Systemd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_name_the_manager_that_they_speak_to() {
+        let command = |scope: ManagerScope| scope.systemctl(&["disable", "--now", "a.timer"]);
+        let of_machine = command(ManagerScope::System);
+        assert_eq!(of_machine, "systemctl disable --now a.timer");
+        let of_user = command(ManagerScope::User);
+        assert_eq!(of_user, "systemctl --user disable --now a.timer");
+    }
 
     #[test]
     fn never_is_no_moment() {

@@ -137,15 +137,14 @@ impl UnitWriter<'_> {
 
     /// The template that mails what a failed run said last.
     pub fn mail_service(&self, to: &str) -> String {
-        let manager = match self.scope {
-            ManagerScope::System => "systemctl",
-            ManagerScope::User => "systemctl --user",
-        };
+        let status = self
+            .scope
+            .systemctl(&["status", "--full", "--lines=50", "\"$1\""]);
         format!(
             "[Unit]\nDescription=Tell that %i failed\n\n[Service]\nType=oneshot\n\
              Environment=MAILTO={}\n\
              # The unit's name is passed as an argument: it is no part of the script.\n\
-             ExecStart=/bin/sh -c '{manager} status --full --lines=50 \"$1\" | \
+             ExecStart=/bin/sh -c '{status} | \
              mail -s \"$1 failed on $(uname -n)\" \"$MAILTO\"' sh %i\n",
             exec_word(to)
         )
@@ -153,8 +152,9 @@ impl UnitWriter<'_> {
 
     fn head(&self, job: &Job) -> String {
         format!(
-            "# What is changed here by hand is kept as it is. Better: systemctl edit\n\n\
+            "# What is changed here by hand is kept as it is. Better: {}\n\n\
              [Unit]\nDescription={} ({})\nDocumentation=man:dbbackup(1)\n",
+            self.scope.systemctl(&["edit"]),
             job.kind.description(),
             escaped(self.config, false)
         )

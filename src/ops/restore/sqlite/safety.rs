@@ -104,18 +104,8 @@ fn safety_source(
         return Ok(backup.sidecar.source.clone());
     }
     let catalog = Catalog::read(store, None)?;
-    let belongs_elsewhere = |name: &str| {
-        let path = catalog.of(name).find_map(|backup| {
-            backup
-                .sidecar
-                .database
-                .as_ref()?
-                .places()
-                .into_iter()
-                .next()
-        });
-        path.is_some_and(|path| path != there)
-    };
+    let belongs_elsewhere =
+        |name: &str| (catalog.data_path(name)).is_some_and(|path| path != there);
     let name = plan::name_from_path(&place.path);
     Ok(units::free_name(&name, belongs_elsewhere))
 }
