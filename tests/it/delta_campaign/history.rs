@@ -59,11 +59,27 @@ pub fn next_way(known: &[Value]) -> Vec<Value> {
             break;
         }
     }
-    while let Some(base) = way.last().and_then(base_of) {
-        let found = known.iter().find(|sidecar| id_of(sidecar) == base);
-        way.push(found.unwrap().clone());
+    if let Some(base) = way.last().cloned() {
+        let below = way_of(&base, known);
+        way.extend(below.iter().map(|id| find(known, id).clone()));
     }
     way
+}
+
+/// The ids of what a backup is built on, the nearest first.
+pub fn way_of(sidecar: &Value, known: &[Value]) -> Vec<String> {
+    let mut way = Vec::new();
+    let mut base = base_of(sidecar);
+    while let Some(id) = base {
+        way.push(id.to_owned());
+        base = base_of(find(known, id));
+    }
+    way
+}
+
+fn find<'a>(known: &'a [Value], id: &str) -> &'a Value {
+    let found = known.iter().find(|sidecar| id_of(sidecar) == id);
+    found.unwrap_or_else(|| panic!("{id} is not there"))
 }
 
 /// Those of a way whose lists the next list is built on: a whole one is the last.
