@@ -169,6 +169,15 @@ fn both_packages_have_the_same_places() {
     assert_eq!(places(&debian_files()), places(&rpm_files()));
 }
 
+/// The oldest C library is the one that `tests/release` builds with, whoever packs the program.
+#[test]
+fn the_package_needs_the_c_library_that_the_program_needs() {
+    let script = text_of("tests/release");
+    let version = script.lines().find_map(|line| line.strip_prefix("glibc="));
+    let needed = format!("libc6 (>= {}), libgcc-s1", version.unwrap());
+    assert_eq!(metadata("deb")["depends"].as_str(), Some(needed.as_str()));
+}
+
 /// A Debian package of another version than the program would not be an upgrade.
 #[test]
 fn the_packages_changelog_is_of_this_version() {
