@@ -434,17 +434,16 @@ impl Campaign {
         }
     }
 
-    /// By the hash of its content, which was just compared with what its file holds: the one that
-    /// the test knows, or the one of what was restored and compared when this was new.
+    /// By the hash of its content, which was just compared with what its file holds, where the test
+    /// knows that; else it is restored and compared when it is new.
     fn holds_what_was_saved(&mut self, store: &str, sidecar: &Value) {
         let id = id_of(sidecar);
-        let hash = sidecar["dump"]["content_sha256"].as_str().unwrap();
+        let dump = &sidecar["dump"];
         match self.subject.content_sha256(&self.saved[&id]) {
-            Some(wanted) => assert_eq!(hash, wanted, "{id}"),
+            Some(wanted) => assert_eq!(dump["content_sha256"], wanted, "{id}"),
             None => {
-                let is_new = self
-                    .proven
-                    .insert((store.to_owned(), id.clone(), hash.to_owned()));
+                let hash = dump["sha256"].as_str().unwrap().to_owned();
+                let is_new = self.proven.insert((store.to_owned(), id.clone(), hash));
                 if is_new {
                     self.restores(store, &id);
                 }
