@@ -289,8 +289,7 @@ fn choose_among(
     else {
         return Ok(None);
     };
-    let leaves_unread =
-        matches!(engine, Engine::Files(_)) && !must_read_base(&usable, &tree, context)?;
+    let leaves_unread = matches!(engine, Engine::Files(_)) && !must_read_tree(&usable, context)?;
     let base = delta_base(chosen, &tree, number, (source, engine), context)?;
     Ok(base.map(|base| DeltaBase {
         leaves_unread: leaves_unread && base.layout.has_known_times(),
@@ -298,19 +297,15 @@ fn choose_among(
     }))
 }
 
-/// Whether the base of files is read although all that is needed of it is its list: from time to
+/// Whether the base of a tree is read although all that is needed of it is its list: from time to
 /// time, and where it can't be told when that was. `usable` are the source's good backups, the
 /// newest first.
-fn must_read_base(
-    usable: &[&ListedBackup],
-    tree: &DeltaTree<'_>,
-    context: RunContext<'_>,
-) -> Result<bool> {
+fn must_read_tree(usable: &[&ListedBackup], context: RunContext<'_>) -> Result<bool> {
     if context.run.reread || context.encryption.is_some() || context.store.local_path().is_none() {
         return Ok(true);
     }
     let is_lately = |at: DateTime<Utc>| now() - at < LONGEST_UNREAD;
-    for backup in usable.iter().filter(|one| tree.number_of(one).is_some()) {
+    for backup in usable {
         let has_proof = backup.verifications().any(|seen| {
             seen.status == CheckStatus::Ok && seen.level >= Level::Content && is_lately(seen.at)
         });
