@@ -31,27 +31,6 @@ pub struct Measurements {
     pub stored: Measurement,
 }
 
-/// The same of a delta, where not all of the content may have been read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeltaMeasurements {
-    /// Bytes of content.
-    pub content_size: u64,
-    /// The content's SHA-256 in hex, where all of it was read.
-    pub content_sha256: Option<String>,
-    /// As stored.
-    pub stored: Measurement,
-}
-
-impl From<Measurements> for DeltaMeasurements {
-    fn from(measured: Measurements) -> Self {
-        DeltaMeasurements {
-            content_size: measured.content.size,
-            content_sha256: Some(measured.content.sha256),
-            stored: measured.stored,
-        }
-    }
-}
-
 /// How content becomes stored bytes: everything that a stage of the pipeline needs to know.
 #[derive(Debug, Clone)]
 pub struct Encoding {
@@ -155,7 +134,6 @@ impl Encoding {
             delta,
             content,
             open_copy: Stretch::default(),
-            copied_unread: 0,
             progress: Arc::clone(&self.progress),
         })
     }
@@ -330,31 +308,24 @@ pub struct DeltaEncodeWriter<B: Read, W: Write + Send + 'static> {
     content: Gauge,
     /// A stretch of the base to be copied, which may still grow.
     open_copy: Stretch,
-    /// The bytes of the base that were copied and not read.
-    copied_unread: u64,
     progress: Progress,
 }
 
 impl<B: Read, W: Write + Send + 'static> DeltaEncodeWriter<B, W> {
-    /// Ends the stream; gives the sink back, as [`EncodeWriter::finish`] does, and what was
-    /// measured. Before that the base is read to its end, unless all that was taken from it was
-    /// copied unread.
-    pub fn finish(mut self) -> Result<(W, DeltaMeasurements)> {
+    /// Reads the base to its end, and ends the stream; gives back what [`EncodeWriter::finish`]
+    /// does, measured of the content itself.
+    pub fn finish(mut self) -> Result<(W, Measurements)> {
         self.close_copy()?;
         let mut delta = self.delta.into_inner();
-        if self.copied_unread == 0 || delta.has_read_base() {
-            delta.drain_base()?;
-        }
+        delta.drain_base()?;
         let (encode, _) = delta.finish()?;
         let (sink, measured) = encode.finish()?;
-        let read = self.content.reset();
-        let is_whole = self.copied_unread == 0;
+        let content = self.content.reset();
         Ok((
             sink,
-            DeltaMeasurements {
-                content_size: read.size + self.copied_unread,
-                content_sha256: is_whole.then_some(read.sha256),
-                stored: measured.stored,
+            Measurements {
+                content,
+                ..measured
             },
         ))
     }
@@ -374,17 +345,6 @@ impl<B: Read, W: Write + Send + 'static> DeltaEncodeWriter<B, W> {
         while self.open_copy.length >= MAX_COPY {
             self.copy_start(MAX_COPY)?;
         }
-        Ok(())
-    }
-
-    /// The next bytes of the content are this stretch of the base, and nobody reads it: so the
-    /// content is not measured as a whole.
-    pub fn copy_base_unread(&mut self, stretch: Stretch) -> io::Result<()> {
-        interrupt::check()?;
-        self.close_copy()?;
-        self.delta.inner_mut().copy_base(stretch)?;
-        self.copied_unread += stretch.length;
-        self.progress.fetch_add(stretch.length, Ordering::Relaxed);
         Ok(())
     }
 

@@ -131,8 +131,7 @@ pub struct Dump {
     pub sha256: String,
     /// Bytes before compression and encryption.
     pub content_size_bytes: u64,
-    /// SHA-256 of the content before compression and encryption, in hex; null where it is sealed,
-    /// and for a delta of a tree part of which was copied unread.
+    /// SHA-256 of the content before compression and encryption, in hex; null where it is sealed.
     pub content_sha256: Option<String>,
     /// `none`, `gzip` or `zstd`.
     pub compression: String,

@@ -280,8 +280,7 @@ fn check_content(dump: &Dump, found: &Measurement) -> Check {
     };
     let expected = ContentDigest {
         size: dump.content_size_bytes,
-        // Sealed and not opened, or that of a tree of which nobody has read all: then the size
-        // alone is compared. A tree's list has the hash of each file.
+        // Sealed, and not opened: then the size alone is compared.
         sha256: (dump.content_sha256.clone()).unwrap_or_else(|| found.sha256.clone()),
     };
     if found == expected {

@@ -26,14 +26,8 @@ pub fn configure(world: &World, more: &str) {
     ));
 }
 
-/// A run to which everything is at rest that was not changed while it began, and which compares
-/// whatever was changed.
+/// A run to which everything is at rest that was not changed while it began.
 fn resting(world: &World, arguments: &str) -> Call {
-    sparing(world, arguments).env("DBBACKUP_TEST_WORTH_READING", "1")
-}
-
-/// The same, which stores small files whole rather than to read the base for them.
-fn sparing(world: &World, arguments: &str) -> Call {
     call(world, arguments).env("DBBACKUP_TEST_AT_REST", "0")
 }
 
@@ -44,11 +38,6 @@ fn save(world: &World, more: &str) -> Value {
         .run()
         .exits(0)
         .made()
-}
-
-fn save_sparingly(world: &World) -> Value {
-    next_second();
-    sparing(world, "backup --json").run().exits(0).made()
 }
 
 fn is_delta(sidecar: &Value) -> bool {
@@ -82,16 +71,9 @@ fn same_as_full(world: &World, delta: &Value, full: &Value) {
         assert_eq!(ours, theirs);
     }
     assert_eq!(ours.len(), theirs.len());
-    let [of_delta, of_full] = [delta, full].map(|sidecar| &sidecar["dump"]);
-    assert_eq!(
-        of_delta["content_size_bytes"],
-        of_full["content_size_bytes"]
-    );
-    let hash = &of_delta["content_sha256"];
-    assert!(
-        *hash == Value::Null || *hash == of_full["content_sha256"],
-        "{delta}"
-    );
+    for field in ["content_size_bytes", "content_sha256"] {
+        assert_eq!(delta["dump"][field], full["dump"][field]);
+    }
     let numbers = |sidecar: &Value| {
         let mut tree = sidecar["manifest"]["tree"].clone();
         tree["contents"].take();
@@ -211,14 +193,8 @@ fn any_change_to_any_tree_comes_back() {
             for number in 0..random.below(8) {
                 change(&tree, &mut random, generation * 100 + number);
             }
-            let made = match generation {
-                2 => save_sparingly(&world),
-                3 => save(&world, "--reread"),
-                _ => save(&world, ""),
-            };
-            let is_whole = generation == 3 || !is_delta(&made);
-            let hash = &made["dump"]["content_sha256"];
-            assert!(hash.is_string() || !is_whole, "{made}");
+            let more = if generation == 3 { "--reread" } else { "" };
+            let made = save(&world, more);
             // A delta that is large makes the next one a full.
             if is_delta(&made) {
                 same_as_full(&world, &made, &full_elsewhere(&world));
@@ -480,7 +456,7 @@ fn parts_of_a_delta_come_back() {
     let tree = plain_tree(&world);
     save(&world, "");
     fs::write(tree.join("a/f100"), "another").unwrap();
-    let made = save(&world, "--reread");
+    let made = save(&world, "");
     let id = id_of(&made);
     let inside = |path: &str| tree.join(path).display().to_string();
     for path in ["a/f100", "b/c/f5000"] {
@@ -543,101 +519,6 @@ fn rot_under_a_tree_is_answered_by_a_full() {
         assert_eq!(next["dump"]["base"]["id"], new["id"]);
         same_as_full(&world, &next, &full_elsewhere(&world));
     }
-}
-
-/// The base is not read for a few small files, so rot in it is found by the run of a week later, by
-/// one that rereads, and by one that compares a large file.
-#[test]
-fn what_is_copied_from_a_base_is_not_read_for_a_week() {
-    let world = World::new();
-    configure(&world, "");
-    let tree = plain_tree(&world);
-    let mut random = Random::new(11);
-    fs::write(tree.join("large.bin"), random.bytes(17 << 20)).unwrap();
-    let full = save_sparingly(&world);
-    let path = world
-        .path("store/tree")
-        .join(full["dump"]["file"].as_str().unwrap());
-    let whole = fs::read(&path).unwrap();
-    let in_days = |days: i64, more: &str| {
-        let now = chrono::Utc::now() + chrono::TimeDelta::days(days);
-        let now = now.format("%Y-%m-%dT%H:%M:%SZ").to_string();
-        sparing(&world, &format!("backup --json {more}")).env("DBBACKUP_TEST_NOW", &now)
-    };
-    fs::write(tree.join("a/f100"), "another").unwrap();
-    rot(&path);
-    let made = in_days(1, "").run().exits(0).made();
-    assert!(is_delta(&made));
-    assert_eq!(made["dump"]["content_sha256"], Value::Null);
-    assert_eq!(
-        made["dump"]["content_size_bytes"],
-        full["dump"]["content_size_bytes"]
-    );
-    let id = id_of(&made);
-    let large = || {
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .open(tree.join("large.bin"));
-        file.unwrap().write_all_at(b"large", 9 << 20).unwrap();
-    };
-    // What notes the damage is taken back each time, as if nobody had looked.
-    let undo = || {
-        let directory = world.path("store/tree");
-        for entry in fs::read_dir(&directory).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            if !name.starts_with('.') && !name.starts_with(&id) && !name.starts_with(&id_of(&full))
-                || name.ends_with(".event.json")
-            {
-                fs::remove_file(directory.join(&name)).unwrap();
-            }
-        }
-    };
-    let found = |call: Call| {
-        let json = call.run().exits(3).says("a full was made").json();
-        assert!(!is_delta(&json["backups"][0]), "{json}");
-        undo();
-    };
-    found(in_days(2, "--reread"));
-    found(in_days(9, ""));
-    large();
-    found(in_days(2, ""));
-    // The same files, as they were written.
-    fs::write(&path, whole).unwrap();
-    let made = in_days(2, "").run().exits(0).made();
-    assert_eq!(made["dump"]["content_sha256"], Value::Null);
-    assert!(size_of(&made) < 100_000, "{made}");
-    let weekly = in_days(10, "").run().exits(0).made();
-    assert!(
-        is_delta(&weekly) && weekly["dump"]["content_sha256"].is_string(),
-        "{weekly}"
-    );
-    let next = in_days(11, "").run().exits(0).made();
-    assert_eq!(next["dump"]["content_sha256"], Value::Null);
-    resting(&world, "verify --all --level restore")
-        .run()
-        .exits(0);
-    resting(&world, &format!("restore {id} --to back --yes"))
-        .run()
-        .exits(0);
-    let back = world.path("back").join(tree.strip_prefix("/").unwrap());
-    assert_eq!(fs::read(back.join("a/f100")).unwrap(), b"another");
-}
-
-/// A proof is a reading, too.
-#[test]
-fn what_was_verified_need_not_be_read() {
-    let world = World::new();
-    configure(&world, "");
-    let tree = plain_tree(&world);
-    save_sparingly(&world);
-    let later = chrono::Utc::now() + chrono::TimeDelta::days(20);
-    let later = later.format("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let at = |line: &str| sparing(&world, line).env("DBBACKUP_TEST_NOW", &later);
-    at("verify --all --level content").run().exits(0);
-    fs::write(tree.join("a/f100"), "another").unwrap();
-    let made = at("backup --json").run().exits(0).made();
-    assert!(is_delta(&made), "{made}");
-    assert_eq!(made["dump"]["content_sha256"], Value::Null);
 }
 
 #[test]

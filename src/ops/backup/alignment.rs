@@ -4,7 +4,6 @@
 use crate::engine::postgres::programs::PostgresVersion;
 use crate::engine::postgres::sections::DumpSections;
 use crate::engine::postgres::source::PostgresSource;
-use crate::engine::sqlite::stamp;
 use crate::engine::{DumpFormat, PgFormat, TreeStamp};
 use crate::ops::engines::{Engine, pg_dump_major};
 use crate::pipeline::delta::{Alignment, ReopenBase, RowOptions, SectionFinder, SectionStart};
@@ -72,16 +71,6 @@ impl DumpLayout {
                 })
             }
             (Engine::Postgres(_), _) => None,
-        }
-    }
-
-    /// Whether members of a tree may be known by their times: the system has not been started since.
-    pub fn has_known_times(&self) -> bool {
-        match self {
-            DumpLayout::Members { stamp, .. } => {
-                stamp::is_same_system(&stamp.boot, stamp.booted_at)
-            }
-            DumpLayout::Pages(_) | DumpLayout::Rows { .. } => false,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::ops::examine::{self, ExaminationOptions, to_milliseconds};
 use crate::ops::run::{Run, now};
 use crate::ops::seal::seal_sidecar;
 use crate::ops::sweep::lock_and_sweep;
-use crate::pipeline::{Decoding, DeltaMeasurements, Encoding, Progress};
+use crate::pipeline::{Decoding, Encoding, Measurements, Progress};
 use crate::plan::{DrillSettings, SourcePlan};
 use crate::sidecar::{
     BackupState, Change, DELTA_FEATURE, Dump, Failure, Level, SCHEMA, Sidecar, Status, Verification,
@@ -113,13 +113,13 @@ fn write_delta(
     pending: Box<dyn PendingObject>,
     encoding: &Encoding,
     engine: &mut dyn Source,
-) -> Result<(Box<dyn PendingObject>, Dumped, DeltaMeasurements)> {
+) -> Result<(Box<dyn PendingObject>, Dumped, Measurements)> {
     if let Some(unchanged) = &base.unchanged {
         let (pending, measured) = encoding.write_unread_copy(pending, unchanged.measurement()?)?;
         fail_point("backup: delta written")?;
-        return Ok((pending, unchanged.description(), measured.into()));
+        return Ok((pending, unchanged.description(), measured));
     }
-    let content = base.content(encoding.threads());
+    let content = base.open(encoding.threads())?;
     let mut encode = encoding.start_delta(pending, content, base.alignment())?;
     let mut sink = TreeSink::new(&mut encode, base);
     let dumped = engine.dump_beside_base(&mut sink).map_err(as_failed)?;
@@ -259,7 +259,7 @@ impl<'a> BackupAttempt<'a> {
         encoding: &Encoding,
         plan: &AttemptPlan<'_>,
         engine: &mut dyn Source,
-    ) -> Result<(Dumped, DeltaMeasurements)> {
+    ) -> Result<(Dumped, Measurements)> {
         let progress = Progress::default();
         let _bar = self.context.observer.follow(
             &format!("backing up {}", self.source),
@@ -278,7 +278,7 @@ impl<'a> BackupAttempt<'a> {
                 let mut encode = encoding.start(pending)?;
                 let dumped = engine.dump(&mut encode).map_err(as_failed)?;
                 let (pending, measured) = encode.finish()?;
-                (pending, dumped, measured.into())
+                (pending, dumped, measured)
             }
             Some(base) => write_delta(base, pending, &encoding, engine)?,
         };
@@ -309,26 +309,24 @@ impl<'a> BackupAttempt<'a> {
             file = format!("{file}.{AGE}");
         }
         let pending = draft.create(&file)?;
-        let (pending, stored) = match base_list {
+        let (pending, measured) = match base_list {
             None => {
                 let mut encode = encoding.start(pending)?;
                 stream::copy(&mut list, &mut encode)?;
-                let (pending, measured) = encode.finish()?;
-                (pending, measured.stored)
+                encode.finish()?
             }
             Some(base_list) => {
                 let mut encode = encoding.start_delta(pending, base_list, lines_alignment())?;
                 stream::copy(&mut list, &mut encode)?;
-                let (pending, measured) = encode.finish()?;
-                (pending, measured.stored)
+                encode.finish()?
             }
         };
         pending.finish()?;
         fail_point("backup: list written")?;
         tree.contents = Some(Contents {
             file,
-            size_bytes: stored.size,
-            sha256: stored.sha256,
+            size_bytes: measured.stored.size,
+            sha256: measured.stored.sha256,
             is_delta,
         });
         Ok(())
@@ -340,7 +338,7 @@ impl<'a> BackupAttempt<'a> {
         file: &str,
         plan: &AttemptPlan<'_>,
         dumped: Dumped,
-        measured: DeltaMeasurements,
+        measured: Measurements,
     ) -> Result<Sidecar> {
         interrupt::check()?;
         let status = match dumped.lacks {
@@ -364,8 +362,8 @@ impl<'a> BackupAttempt<'a> {
             format: plan.format.to_string(),
             size_bytes: measured.stored.size,
             sha256: measured.stored.sha256,
-            content_size_bytes: measured.content_size,
-            content_sha256: measured.content_sha256,
+            content_size_bytes: measured.content.size,
+            content_sha256: Some(measured.content.sha256),
             compression: plan.encoding.codec().name().to_owned(),
             encryption: self.context.encryption.map(|_| AGE.to_owned()),
             recipients: self.fingerprints(),

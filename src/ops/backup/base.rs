@@ -45,21 +45,14 @@ pub struct DeltaBase {
     layout: DumpLayout,
     /// The new content, where it is known to be that of the base.
     pub unchanged: Option<UnchangedContent>,
-    /// Whether members of a tree that are as they were are copied without reading the base.
-    pub leaves_unread: bool,
     has_failed: Arc<AtomicBool>,
 }
 
 impl DeltaBase {
-    /// Its content, which is opened when its first byte is asked for. What goes wrong with it is
-    /// noted.
-    pub fn content(&self, threads: usize) -> BaseContent {
-        BaseContent {
-            way: Arc::clone(&self.way),
-            threads: self.layout.decoding_threads(threads),
-            opened: None,
-            has_failed: Arc::clone(&self.has_failed),
-        }
+    /// Opens its content. What goes wrong with it is noted.
+    pub fn open(&self, threads: usize) -> Result<BaseContent> {
+        let threads = self.layout.decoding_threads(threads);
+        open_content(&self.way, threads, &self.has_failed)
     }
 
     /// Notes that a delta against it came to nothing: the run then makes a full.
@@ -76,12 +69,8 @@ impl DeltaBase {
     pub fn alignment(&self) -> Alignment {
         let (way, has_failed) = (Arc::clone(&self.way), Arc::clone(&self.has_failed));
         self.layout.alignment(Box::new(move || {
-            Ok(Box::new(BaseContent {
-                way: Arc::clone(&way),
-                threads: 1,
-                opened: None,
-                has_failed: Arc::clone(&has_failed),
-            }))
+            let content = open_content(&way, 1, &has_failed)?;
+            Ok(Box::new(content))
         }))
     }
 
@@ -113,27 +102,29 @@ impl DeltaBase {
     }
 }
 
-/// The content of a base while a delta is made of it.
-pub struct BaseContent {
-    way: Arc<BackupWay>,
+/// Opens the content of the base that this way is that of.
+fn open_content(
+    way: &BackupWay,
     threads: usize,
-    opened: Option<Box<dyn Read + Send>>,
-    has_failed: Arc<AtomicBool>,
+    has_failed: &Arc<AtomicBool>,
+) -> Result<BaseContent> {
+    let opened = way.open_base(threads);
+    let inner = opened.inspect_err(|_| has_failed.store(true, Ordering::SeqCst))?;
+    Ok(BaseContent {
+        inner,
+        has_failed: Arc::clone(has_failed),
+    })
 }
 
-impl BaseContent {
-    fn try_read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let content = match &mut self.opened {
-            Some(content) => content,
-            None => self.opened.insert(self.way.open_base(self.threads)?),
-        };
-        content.read(buffer)
-    }
+/// The content of a base while a delta is made of it.
+pub struct BaseContent {
+    inner: Box<dyn Read + Send>,
+    has_failed: Arc<AtomicBool>,
 }
 
 impl Read for BaseContent {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.try_read(buffer);
+        let read = self.inner.read(buffer);
         if let Err(error) = &read
             && error.kind() != io::ErrorKind::Interrupted
         {
@@ -143,7 +134,7 @@ impl Read for BaseContent {
     }
 }
 
-/// What no run needs to read of a way is read this often.
+/// Where nothing changes, the way is read this often.
 const LONGEST_UNREAD: TimeDelta = TimeDelta::days(7);
 
 /// What a new backup is built on.
@@ -289,39 +280,7 @@ fn choose_among(
     else {
         return Ok(None);
     };
-    let leaves_unread = matches!(engine, Engine::Files(_)) && !must_read_tree(&usable, context)?;
-    let base = delta_base(chosen, &tree, number, (source, engine), context)?;
-    Ok(base.map(|base| DeltaBase {
-        leaves_unread: leaves_unread && base.layout.has_known_times(),
-        ..base
-    }))
-}
-
-/// Whether the base of a tree is read although all that is needed of it is its list: from time to
-/// time, and where it can't be told when that was. `usable` are the source's good backups, the
-/// newest first.
-fn must_read_tree(usable: &[&ListedBackup], context: RunContext<'_>) -> Result<bool> {
-    if context.run.reread || context.encryption.is_some() || context.store.local_path().is_none() {
-        return Ok(true);
-    }
-    let is_lately = |at: DateTime<Utc>| now() - at < LONGEST_UNREAD;
-    for backup in usable {
-        let has_proof = backup.verifications().any(|seen| {
-            seen.status == CheckStatus::Ok && seen.level >= Level::Content && is_lately(seen.at)
-        });
-        if has_proof {
-            return Ok(false);
-        }
-        if !is_lately(backup.sidecar.started_at) {
-            continue;
-        }
-        let dump = backup.whole(context.store)?.sidecar.dump;
-        // Who knows the hash of the content has read all of it.
-        if dump.is_some_and(|dump| dump.content_sha256.is_some()) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    delta_base(chosen, &tree, number, (source, engine), context)
 }
 
 /// Whether a delta can be made at all.
@@ -464,7 +423,6 @@ fn delta_base(
         way: Arc::new(way.with_cache(cache_of(source, context))),
         layout,
         unchanged: None,
-        leaves_unread: false,
         has_failed: Arc::default(),
     }))
 }
@@ -502,7 +460,7 @@ fn find_rot(
         .find(|backup| backup.id() == base.base.id)?;
     let proven = holder
         .verifications()
-        .filter(|seen| seen.status == CheckStatus::Ok);
+        .filter(|seen| seen.status == CheckStatus::Ok && seen.at <= now());
     let read_at = proven
         .map(|seen| seen.at)
         .chain([holder.sidecar.started_at])

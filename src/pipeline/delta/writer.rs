@@ -139,11 +139,6 @@ impl<B: Read, W: Write> DeltaWriter<B, W> {
         })
     }
 
-    /// Whether anything of the base was read.
-    pub fn has_read_base(&self) -> bool {
-        self.base.position() > 0
-    }
-
     /// Reads the base to its end and returns its size: so a base that checks itself there has done
     /// so. What is written afterwards is new.
     pub fn drain_base(&mut self) -> io::Result<u64> {

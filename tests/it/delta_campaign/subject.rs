@@ -34,11 +34,6 @@ pub trait Subject {
     /// Something is changed for certain: else the next run may read nothing.
     fn disturb(&mut self, world: &World);
 
-    /// More arguments for a backup that reads all that it is built on.
-    fn proving(&self) -> &'static str {
-        ""
-    }
-
     /// More arguments for a backup.
     fn arguments(&mut self, _random: &mut Random) -> &'static str {
         ""

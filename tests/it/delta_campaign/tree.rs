@@ -107,10 +107,6 @@ impl Subject for LiveTree {
         );
     }
 
-    fn proving(&self) -> &'static str {
-        " --reread"
-    }
-
     fn arguments(&mut self, random: &mut Random) -> &'static str {
         match random.chance(10) {
             true => " --reread",

@@ -10,7 +10,6 @@ use std::process::Command;
 #[derive(Debug, Clone)]
 enum MemberPart {
     Copied(usize),
-    CopiedUnread(usize),
     Beside(usize, AlignmentKind, Vec<Edit>),
     New(usize),
     Skipped(usize),
@@ -27,7 +26,6 @@ fn parts() -> impl Strategy<Value = Vec<MemberPart>> {
     };
     let part = prop_oneof![
         4 => size().prop_map(MemberPart::Copied),
-        2 => size().prop_map(MemberPart::CopiedUnread),
         4 => (size(), prop_oneof![Just(AlignmentKind::Pages(4096)), kind()], edits())
             .prop_map(|(size, kind, edits)| MemberPart::Beside(size, kind, edits)),
         2 => size().prop_map(|size| {
@@ -39,13 +37,13 @@ fn parts() -> impl Strategy<Value = Vec<MemberPart>> {
     proptest::collection::vec(part, 0..20)
 }
 
-/// The content of these parts and its delta, both measured: all of the content where it was read.
+/// The content of these parts and its delta, both measured as they are stored.
 fn encode_parts(base: &[u8], parts: &[MemberPart]) -> (Vec<u8>, Vec<u8>) {
     let encoding = Encoding::new(Codec::None);
     let mut writer = encoding
         .start_delta(Vec::new(), base, Alignment::None)
         .unwrap();
-    let (mut content, mut at, mut unread) = (Vec::new(), 0, 0);
+    let (mut content, mut at) = (Vec::new(), 0);
     for part in parts {
         let next = |size: usize| at..base.len().min(at + size);
         let stretch = |range: &std::ops::Range<usize>| Stretch {
@@ -58,13 +56,6 @@ fn encode_parts(base: &[u8], parts: &[MemberPart]) -> (Vec<u8>, Vec<u8>) {
                 writer.copy_base(stretch(&range)).unwrap();
                 content.extend_from_slice(&base[range.clone()]);
                 at = range.end;
-            }
-            MemberPart::CopiedUnread(size) => {
-                let range = next(*size);
-                writer.copy_base_unread(stretch(&range)).unwrap();
-                content.extend_from_slice(&base[range.clone()]);
-                at = range.end;
-                unread += range.len();
             }
             MemberPart::Beside(size, kind, edits) => {
                 let range = next(*size);
@@ -84,17 +75,17 @@ fn encode_parts(base: &[u8], parts: &[MemberPart]) -> (Vec<u8>, Vec<u8>) {
         }
     }
     let (delta, measured) = writer.finish().unwrap();
-    assert_eq!(measured.content_size, content.len() as u64);
+    assert_eq!(measured.content.size, content.len() as u64);
     let sum = Sha256::digest(&content);
     let sum: String = sum.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(measured.content_sha256, (unread == 0).then_some(sum));
+    assert_eq!(measured.content.sha256, sum);
     (content, delta)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// What was copied, read or not, and what was written come back.
+    /// What was copied and what was written come back, and both were measured.
     #[test]
     fn parts_come_back(rows in any::<bool>(), parts in parts()) {
         let base = if rows { lines(3, 150_000) } else { noise(5, 5_000_000) };
@@ -114,45 +105,6 @@ fn parts_that_follow_one_another_share_windows() {
     let copied = vec![MemberPart::Copied(1536); 2048];
     let (_, delta) = encode_parts(&base, &copied);
     assert!(delta.len() < 50, "{}", delta.len());
-}
-
-/// What is copied unread needs no base, and where anything was compared all of it is read.
-#[test]
-fn a_base_is_read_to_its_end_or_not_at_all() {
-    struct Counted<'a>(&'a [u8], std::rc::Rc<std::cell::Cell<usize>>);
-    impl std::io::Read for Counted<'_> {
-        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-            let count = self.0.read(buffer)?;
-            self.1.set(self.1.get() + count);
-            Ok(count)
-        }
-    }
-    let base = noise(8, 5 << 20);
-    for is_compared in [false, true] {
-        let read = std::rc::Rc::new(std::cell::Cell::new(0));
-        let mut writer = Encoding::new(Codec::None)
-            .start_delta(
-                Vec::new(),
-                Counted(&base, std::rc::Rc::clone(&read)),
-                Alignment::None,
-            )
-            .unwrap();
-        let stretch = |offset: u64, length: u64| Stretch { offset, length };
-        writer.copy_base_unread(stretch(0, 2 << 20)).unwrap();
-        if is_compared {
-            writer
-                .align(Alignment::Pages(4096), stretch(2 << 20, 4096))
-                .unwrap();
-        }
-        writer.write_all(&base[2 << 20..][..4096]).unwrap();
-        writer.copy_base_unread(stretch(3 << 20, 1000)).unwrap();
-        let (delta, measured) = writer.finish().unwrap();
-        assert_eq!(read.get(), if is_compared { base.len() } else { 0 });
-        assert_eq!(measured.content_sha256, None);
-        let content = decode(&base, &delta, 1 << 20).unwrap();
-        assert_eq!(content.len() as u64, measured.content_size);
-        assert!(content == [&base[..(2 << 20) + 4096], &base[3 << 20..][..1000]].concat());
-    }
 }
 
 /// Stretches above the 16 MiB that a window may copy, by other decoders, too.
