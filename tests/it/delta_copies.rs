@@ -1,7 +1,7 @@
 //! Deltas that become fulls in another store: the content is the same, nothing else is needed, and
 //! they are known for copies all the same.
 
-use crate::delta::{back_up, call, change, history, id_of, world};
+use crate::delta::{back_up, call, change, history, id_of, rot, world};
 use crate::encryption::new_key;
 use crate::support::{World, contents};
 use crate::tools;
@@ -136,4 +136,38 @@ fn a_full_in_place_of_a_delta_is_encrypted_where_copies_are() {
     let restore = format!("restore --store usb {id} --to again.db --yes --identity key.txt");
     call(&world, &restore).run().exits(0);
     assert_eq!(contents(&world.path("again.db")), saved[&id]);
+}
+
+/// A copy that does not restore is none: who made it is told, until the damaged one is gone.
+#[test]
+fn no_delta_is_copied_onto_what_is_known_to_be_damaged_there() {
+    let world = world("cleanup_after = false");
+    let (made, _) = history(&world, 3);
+    with_usb(&world, "");
+    call(&world, "copy app --to usb --missing").run().exits(0);
+    let full = id_of(&made[0]);
+    let file = made[0]["dump"]["file"].as_str().unwrap();
+    rot(&world.path("usb/app").join(file));
+    call(&world, &format!("verify {full} --store usb"))
+        .run()
+        .exits(4);
+    change(&world, 50);
+    let next = id_of(&back_up(&world, ""));
+    for line in [
+        "copy app --to usb --missing",
+        &format!("copy {next} --to usb"),
+    ] {
+        let ran = call(&world, line).run();
+        assert!([1, 3, 4].contains(&ran.code()), "{ran}");
+        ran.says(&format!("`{full}`, on which it is built, is damaged there"))
+            .says(&format!("delete {full} --with-dependents --store usb"));
+    }
+    assert!(!world.path(&format!("usb/app/{next}.json")).exists());
+    let away = format!("delete {full} --with-dependents --store usb --yes --force");
+    call(&world, &away).run().exits(0);
+    call(&world, "copy app --to usb --missing").run().exits(0);
+    call(&world, "verify --store usb --all --level restore")
+        .run()
+        .exits(0);
+    assert!(there(&world, &next)["dump"]["base"].is_object());
 }

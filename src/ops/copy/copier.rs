@@ -5,7 +5,7 @@ use super::CopySummary;
 use super::flatten::Flattener;
 use super::selection::with_bases;
 use super::target::is_of_store;
-use crate::catalog::{self, Catalog, ListedBackup};
+use crate::catalog::{self, Catalog, ListedBackup, WayState};
 use crate::config::CopyLimit;
 use crate::error::{Error, Hint, Kind, Result};
 use crate::interrupt;
@@ -17,6 +17,7 @@ use crate::ops::{BackupEncryption, Observer, refuse_plain};
 use crate::sidecar::{Change, CopyMark, Sidecar};
 use crate::store::{Store, names};
 use crate::units;
+use std::cell::OnceCell;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,27 @@ pub(super) struct Copier<'a> {
     pub(super) observer: &'a dyn Observer,
 }
 
+/// What is known of the backups of a source in the other store, which is asked when the first
+/// delta is to be built on one of them.
+#[derive(Default)]
+struct BasesThere(OnceCell<Option<Catalog>>);
+
+impl BasesThere {
+    /// The id of what is damaged there of the backup `id` and of all that it is built on. What
+    /// can't be read is not known to be damaged.
+    fn find_damage(&self, to: &dyn Store, source: &str, id: &str) -> Option<String> {
+        let sources = [source.to_owned()];
+        let read = || Catalog::read(to, Some(&sources)).ok();
+        let catalog = self.0.get_or_init(read).as_ref()?;
+        let found = catalog.of(source).find(|there| there.id() == id)?;
+        match &found.way {
+            _ if found.damage().is_some() => Some(id.to_owned()),
+            WayState::Damaged(below) => Some(below.clone()),
+            WayState::Whole | WayState::Missing(_) | WayState::Unknown(_) => None,
+        }
+    }
+}
+
 /// What came of one copy.
 enum Copied {
     /// It was sent; so many bytes.
@@ -105,6 +127,7 @@ impl Copier<'_> {
             None => with_bases(catalog, source, wanted),
             Some(_) => wanted.to_vec(),
         };
+        let bases_there = BasesThere::default();
         // The newest one goes whatever its size, and so does what it is built on.
         let newest = wanted.first().map(|backup| backup.id());
         let mut is_first = true;
@@ -122,7 +145,17 @@ impl Copier<'_> {
                 summary.waiting.push(id);
                 continue;
             }
-            match self.copy_one(source, backup, present.contains(id.as_str())) {
+            let is_present = present.contains(id.as_str());
+            let is_built_there = !is_present && !stands_alone;
+            let base = backup
+                .needs()
+                .filter(|base| is_built_there && present.contains(base));
+            let damage = base.and_then(|base| bases_there.find_damage(self.to, source, base));
+            let copied = match damage {
+                Some(what) => Err(self.damaged_base_error(source, &what)),
+                None => self.copy_one(source, backup, is_present),
+            };
+            match copied {
                 Ok(Copied::Present) => summary.present.push(id),
                 Ok(Copied::Sent(bytes)) => {
                     budget.spent += bytes;
@@ -152,6 +185,18 @@ impl Copier<'_> {
             }
         }
         Ok(summary)
+    }
+
+    /// The error of a delta that is not sent, as it would not restore from the other store.
+    fn damaged_base_error(&self, source: &str, id: &str) -> Error {
+        let text = format!("`{id}`, on which it is built, is damaged there");
+        Error::damaged(text).with_hint(
+            Hint::new()
+                .text("take it away there, and copy again what is good here: ")
+                .command(["delete", id, "--with-dependents", "--store", self.name])
+                .text(", then ")
+                .command(["copy", source, "--to", self.name, "--missing"]),
+        )
     }
 
     fn copy_one(&self, source: &str, backup: &ListedBackup, is_present: bool) -> Result<Copied> {
