@@ -82,7 +82,7 @@ impl BasesThere {
         let found = catalog.of(source).find(|there| there.id() == id)?;
         match &found.way {
             _ if found.damage().is_some() => Some(id.to_owned()),
-            WayState::Damaged(below) => Some(below.clone()),
+            WayState::Damaged(below) => Some(below.to_string()),
             WayState::Whole | WayState::Missing(_) | WayState::Unknown(_) => None,
         }
     }
